@@ -1,0 +1,9 @@
+module github.com/hypervisorless/virtio
+
+go 1.26.0
+
+require (
+	github.com/google/go-cmp v0.7.0
+	golang.org/x/sys v0.49.0
+	gotest.tools/v3 v3.5.2
+)
