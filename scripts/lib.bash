@@ -1,0 +1,18 @@
+# Sourced by the scripts beside it: where they keep what they build, and how
+# they get the Debian packages they need.
+
+cache_dir="${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/hypervisorless-virtio"
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# need PROGRAM PACKAGE: installs PACKAGE when PROGRAM is missing and this user
+# may; returns 1, without a word, when PROGRAM still is not there.
+need() {
+	have "$1" && return 0
+	have apt-get && [ "$(id -u)" -eq 0 ] || return 1
+	echo "   installing $2 for $1"
+	{
+		apt-get -qq update &&
+			DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$2"
+	} >/dev/null && have "$1"
+}
