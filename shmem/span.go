@@ -105,3 +105,6 @@ func (s Span) Bytes() (b []byte, ok bool) {
 	}
 	return unsafe.Slice((*byte)(s.p), s.n), true
 }
+
+// Aligned reports whether the Span starts at a multiple of n, a power of two.
+func (s Span) Aligned(n uint64) bool { return uint64(uintptr(s.p))&(n-1) == 0 }

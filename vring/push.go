@@ -1,0 +1,85 @@
+package vring
+
+import "github.com/hypervisorless/virtio/shmem"
+
+// Push gives a chain back with the bytes written to it. The driver sees it at the next
+// Publish. A Chain that is not in flight is ignored: no head is ever returned twice.
+func (q *Queue) Push(c *Chain) {
+	if !c.flying || c.q != q {
+		return
+	}
+	c.flying = false
+	q.push(uint32(c.head), c.Written())
+}
+
+// Refuse gives a chain back with length 0: what was written to it does not count.
+func (q *Queue) Refuse(c *Chain) {
+	c.written = 0
+	q.Push(c)
+}
+
+func (q *Queue) push(id, n uint32) {
+	if len(q.pending) == cap(q.pending) {
+		// Only a driver that offers more than the ring holds gets here.
+		notify, _ := q.Publish()
+		q.owed = q.owed || notify
+	}
+	q.pending = append(q.pending, element{id, n})
+}
+
+// Pending is how many completions wait for Publish.
+func (q *Queue) Pending() int { return len(q.pending) }
+
+// Publish makes the pushed chains visible with one store of the used index (2.7.8.2) and
+// says whether the driver wants a notification for them (2.7.7.2). When an error is returned
+// they are dropped: the session is over, or the memory gone.
+func (q *Queue) Publish() (notify bool, err error) {
+	if len(q.pending) == 0 {
+		notify, q.owed = q.owed, false
+		return notify, nil
+	}
+	if q.free {
+		return q.publish(), nil
+	}
+	if !q.gate.admit() {
+		q.pending = q.pending[:0]
+		return false, ErrShut
+	}
+	defer q.latch(&err)
+	defer q.leave(shmem.Guard(), &err)
+	if !q.gate.stands() {
+		q.pending = q.pending[:0]
+		return false, ErrShut
+	}
+	return q.publish(), nil
+}
+
+func (q *Queue) publish() bool {
+	for i, e := range q.pending {
+		slot := offRing + 8*uint64((q.published+uint16(i))&q.mask)
+		q.used.Store32Plain(slot, e.id)
+		q.used.Store32Plain(slot+4, e.len)
+	}
+	q.published += uint16(len(q.pending))
+	q.pending = q.pending[:0]
+	q.storeUsed()
+
+	// The store above and the load below are both sequentially consistent: the full barrier
+	// between publishing and reading what the driver wants (2.7.7).
+	old := q.signalled
+	q.signalled = q.published
+	notify := q.owed
+	q.owed = false
+	if q.eventIdx {
+		event := q.avail.Load16(offRing + 2*uint64(q.size))
+		return NeedEvent(event, q.published, old) || notify
+	}
+	return q.avail.Load16(0)&AvailNoInterrupt == 0 || notify
+}
+
+// storeUsed stores flags and index as one word: both are the device's, and the one store
+// releases every element before it.
+func (q *Queue) storeUsed() {
+	q.stored = q.flags
+	q.used.Store32(0, uint32(q.flags)|uint32(q.published)<<16)
+}

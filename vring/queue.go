@@ -1,0 +1,133 @@
+package vring
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/hypervisorless/virtio/shmem"
+)
+
+// Config is the geometry of a queue and how it behaves, latched by New.
+type Config struct {
+	Layout
+	Index    int  // queue index, for errors
+	EventIdx bool // EVENT_IDX was negotiated (2.7.10)
+	Indirect bool // INDIRECT_DESC was negotiated (2.7.5.3)
+	// Patient makes an available index that jumped by more than the queue size look like an
+	// empty queue instead of breaking the ring: where nothing else announces a reset, it is
+	// what the ring of a rebooting driver looks like.
+	Patient bool
+	// Start is the index of the first entry to take and to return: 0 for a fresh ring.
+	Start uint16
+	Gate  *Gate // nil: nobody ends the queue while it is used
+}
+
+// Queue is the device side of a split virtqueue. One goroutine owns it: Pop, Push, Publish,
+// Arm and Disarm must not run concurrently with each other. Available may be called by others,
+// and the Chains may be read and written by others until they are pushed.
+//
+// No method allocates once every Chain has met its longest chain, none does I/O or waits for
+// the driver.
+type Queue struct {
+	space *shmem.Space
+	desc  shmem.Span
+	avail shmem.Span
+	used  shmem.Span
+	size  uint16
+	mask  uint16
+	index int
+
+	eventIdx, indirect, patient bool
+	free                        bool // no gate and no fault possible: nothing to guard
+
+	next      uint16 // available index of the next chain to take
+	seen      uint16 // available index as last read
+	published uint16 // used index as last published
+	signalled uint16 // used index up to which notification was decided
+	flags     uint16 // used.flags for the next store
+	stored    uint16 // used.flags as last stored
+	pending   []element
+	owed      bool // a notification was due at a publish that Push had to do
+	broken    error
+	gate      *Gate
+	fence     shmem.Fence
+}
+
+// element is one used ring entry, kept private until Publish: the driver polls the cache line.
+type element struct{ id, len uint32 }
+
+// maxPending bounds the completions held back; more than this is published early.
+const maxPending = 256
+
+// New checks the geometry as the device must at enable (2.7) and makes the queue. It does not
+// touch the rings. The error is a *RingError.
+func New(space *shmem.Space, c Config) (*Queue, error) {
+	q := &Queue{
+		space: space, size: c.Size, mask: c.Size - 1, index: c.Index,
+		eventIdx: c.EventIdx, indirect: c.Indirect, patient: c.Patient,
+		next: c.Start, seen: c.Start, published: c.Start, signalled: c.Start,
+		gate: c.Gate, free: c.Gate == nil && space.Sealed(),
+	}
+	if q.gate == nil {
+		q.gate = NewGate(nil, nil)
+	}
+	fail := func(err error) (*Queue, error) {
+		return nil, &RingError{Queue: c.Index, Head: -1, Err: err}
+	}
+	if !ValidSize(uint32(c.Size)) {
+		return fail(fmt.Errorf("size %d: %w", c.Size, ErrSize))
+	}
+	parts := [3]struct {
+		name    string
+		addr, n uint64
+		align   uint64
+		span    *shmem.Span
+	}{
+		{"descriptor table", c.Desc, descBytes(c.Size), 16, &q.desc},
+		{"available ring", c.Avail, availBytes(c.Size), 2, &q.avail},
+		{"used ring", c.Used, usedBytes(c.Size), 4, &q.used},
+	}
+	for i, p := range parts {
+		if p.addr%p.align != 0 {
+			return fail(fmt.Errorf("%s at %#x: %w", p.name, p.addr, ErrAlign))
+		}
+		span, err := space.Span(p.addr, p.n)
+		if err != nil {
+			return fail(fmt.Errorf("%s: %w: %w", p.name, ErrAddress, err))
+		}
+		*p.span = span
+		for _, o := range parts[:i] {
+			if p.addr < o.addr+o.n && o.addr < p.addr+p.n {
+				return fail(fmt.Errorf("%s and %s: %w", o.name, p.name, ErrOverlap))
+			}
+		}
+	}
+	q.pending = make([]element, 0, min(int(c.Size), maxPending))
+	return q, nil
+}
+
+// Size is the number of entries.
+func (q *Queue) Size() int { return int(q.size) }
+
+// Broken is the *RingError or *shmem.FaultError that stopped the queue, or nil.
+func (q *Queue) Broken() error { return q.broken }
+
+// leave is deferred around every guarded access: it ends the guard, turns a fault into an
+// error that latches, and passes the gate.
+func (q *Queue) leave(before bool, err *error) {
+	debug.SetPanicOnFault(before)
+	r := recover()
+	q.gate.leave()
+	if r != nil {
+		*err = shmem.Caught(r)
+	}
+}
+
+// Available reads the driver's available index. Safe for concurrent use with the owner.
+func (q *Queue) Available() (idx uint16, err error) {
+	if !q.gate.admit() {
+		return 0, ErrShut
+	}
+	defer q.leave(shmem.Guard(), &err)
+	return q.avail.Load16(offIdx), nil
+}
