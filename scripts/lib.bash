@@ -1,6 +1,7 @@
 # Sourced by the scripts beside it: where they keep what they build, and how
 # they get the Debian packages they need.
 
+# shellcheck disable=SC2034 # used by those who source this
 cache_dir="${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/hypervisorless-virtio"
 
 have() { command -v "$1" >/dev/null 2>&1; }

@@ -29,7 +29,10 @@ func checkComplete(ctx context.Context, root string, entries []entry, allowMissi
 		fmt.Printf("no entry: %s %s\n", t.pkg, t.name)
 	}
 	fmt.Printf("%d tests are named after an id, %d of them without an entry\n", len(tests), len(missing))
-	if len(missing) > 0 && !allowMissing {
+	switch {
+	case len(tests) == 0:
+		return errors.New("no test is named after an id")
+	case len(missing) > 0 && !allowMissing:
 		return errors.New("the mutation lists are not complete")
 	}
 	return nil
