@@ -1,0 +1,41 @@
+package virtio
+
+import "sync/atomic"
+
+// QueueStats counts what happened on a queue since its session began.
+type QueueStats struct {
+	Size     int    // entries
+	Chains   uint64 // requests taken
+	Refused  uint64 // of these and of malformed ones: given back with nothing done
+	BytesIn  uint64 // device-readable bytes offered
+	BytesOut uint64 // device-writable bytes filled
+	Notified uint64 // used-buffer notifications sent
+	Waits    uint64 // times the device went to sleep on the queue
+}
+
+// queueCounters are the owner's counts where others can read them.
+type queueCounters struct {
+	chains, refused, in, out, notified, waits atomic.Uint64
+}
+
+func (s *queueCounters) store(c *QueueStats) {
+	s.chains.Store(c.Chains)
+	s.refused.Store(c.Refused)
+	s.in.Store(c.BytesIn)
+	s.out.Store(c.BytesOut)
+	s.notified.Store(c.Notified)
+	s.waits.Store(c.Waits)
+}
+
+// Stats is a snapshot of the counters, as of the owner's last wait or 32 chains ago.
+func (q *Queue) Stats() QueueStats {
+	return QueueStats{
+		Size:     q.Size(),
+		Chains:   q.shared.chains.Load(),
+		Refused:  q.shared.refused.Load(),
+		BytesIn:  q.shared.in.Load(),
+		BytesOut: q.shared.out.Load(),
+		Notified: q.shared.notified.Load(),
+		Waits:    q.shared.waits.Load(),
+	}
+}

@@ -1,0 +1,68 @@
+package virtio
+
+import (
+	"context"
+	"runtime"
+	"time"
+)
+
+// wait returns when the available index has moved, or with the error of ctx, the session, or
+// the lost queue.
+func (q *Queue) wait(ctx context.Context) error {
+	if q.spin > 0 && q.streak > 0 && q.spins() {
+		q.streak = 2 // kicks stay off
+		return ctx.Err()
+	}
+	q.streak = 0
+	// Asleep first, then the look: whoever moves the index after it finds a sleeper.
+	q.asleep.Store(sleeping | uint32(q.next))
+	defer q.asleep.Store(0)
+	pending, err := q.ring.Arm()
+	if err != nil {
+		return q.lost(ctx, err)
+	}
+	if pending {
+		return ctx.Err()
+	}
+	q.count.Waits++
+	q.shared.store(&q.count)
+	select {
+	case <-q.kick:
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-q.session.ctx.Done():
+		return q.session.ctx.Err()
+	}
+}
+
+// spins watches the index for a while and reports whether it moved.
+func (q *Queue) spins() bool {
+	until := time.Now().Add(q.spin)
+	for {
+		for range 64 {
+			if idx, err := q.ring.Available(); err != nil || idx != q.next {
+				return true // Pop tells the error
+			}
+		}
+		if !time.Now().Before(until) {
+			return false
+		}
+		runtime.Gosched()
+	}
+}
+
+// look wakes the owner if it sleeps and the index has moved. Called by the transport.
+func (q *Queue) look() {
+	state := q.asleep.Load()
+	if state&sleeping == 0 {
+		return // it looks itself before it sleeps
+	}
+	if idx, err := q.ring.Available(); err == nil && idx == uint16(state) {
+		return
+	}
+	select {
+	case q.kick <- struct{}{}:
+	default:
+	}
+}
