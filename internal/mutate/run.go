@@ -142,10 +142,10 @@ func runMutant(ctx context.Context, r *runner, id string, e entry, unmutated out
 		return name, broken, "with the change the test was never started:\n" + o.tail()
 	case !o.failed:
 		return name, survived, e.Pos
+	case o.results[e.Test] == "FAIL":
+		return name, killed, ""
 	case o.timedOut:
 		return name, killed, "by the timeout, a watchdog in the test would be quicker"
-	case o.results[e.Test] != "FAIL":
-		return name, killed, "the test's process died"
 	}
-	return name, killed, ""
+	return name, killed, "the test's process died"
 }

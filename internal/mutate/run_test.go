@@ -40,6 +40,13 @@ func TestAdd(t *testing.T) {
 
 func TestNothing(t *testing.T) { Add(1, 2) }
 
+// Notices what TestNothing does not: the one must not run for the other.
+func TestNothingElse(t *testing.T) {
+	if Add(1, 1) != 2 {
+		t.Error("wrong")
+	}
+}
+
 func TestSkip(t *testing.T) { t.Skip("no such machine") }
 
 func TestFail(t *testing.T) { t.Error("fails anyway") }
@@ -74,6 +81,7 @@ func TestVerdicts(t *testing.T) {
 		{"TestAdd/a=1", "return b", killed, ""},
 		{"TestAdd/a=0", "return b", survived, "x.txt:1"},
 		{"TestNothing", minus, survived, "x.txt:1"},
+		{"TestNothingElse", minus, killed, ""},
 		{"TestDies", minus, killed, "the test's process died"},
 		{"TestAdd", "return a +", broken, "with the change it does not build"},
 		{"TestSkip", minus, skipped, "skips itself"},
