@@ -58,6 +58,7 @@ type Device struct {
 	status    Status
 	driver    Features // what the driver asked for
 	queues    []*Queue // enabled for the session to come, or of the one that runs
+	held      []*Queue // kept out of memory by TryHold
 	session   *Session
 	ending    bool // session was told to end
 	resetting bool // 0 was written to the status, the session has not let go yet
@@ -322,4 +323,48 @@ func (d *Device) Stats() DeviceStats {
 		}
 	}
 	return st
+}
+
+// TakesConfig reports whether the driver may write the configuration space.
+func (d *Device) TakesConfig() bool {
+	_, ok := d.backend.(ConfigWriter)
+	return ok
+}
+
+// TryHold keeps the session out of the driver's memory until Release, unless an access is
+// under way. Without a session it always succeeds.
+func (d *Device) TryHold() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, q := range d.queues {
+		if q != nil && !q.gate.TryHold() {
+			release(d.queues[:i])
+			return false
+		}
+	}
+	d.held = d.queues
+	return true
+}
+
+// Release ends a hold, also when the session was told to end meanwhile.
+func (d *Device) Release() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	release(d.held)
+	d.held = nil
+}
+
+func release(queues []*Queue) {
+	for _, q := range queues {
+		if q != nil {
+			q.gate.Release()
+		}
+	}
+}
+
+// Untouched reports whether no chain was ever taken from a queue; the device must be held.
+func (d *Device) Untouched(i int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return i < 0 || i >= len(d.queues) || d.queues[i] == nil || d.queues[i].ring.Untouched()
 }

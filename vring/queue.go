@@ -40,6 +40,7 @@ type Queue struct {
 	eventIdx, indirect, patient bool
 	free                        bool // no gate and no fault possible: nothing to guard
 
+	start     uint16 // available index of the first chain
 	next      uint16 // available index of the next chain to take
 	seen      uint16 // available index as last read
 	published uint16 // used index as last published
@@ -47,7 +48,8 @@ type Queue struct {
 	flags     uint16 // used.flags for the next store
 	stored    uint16 // used.flags as last stored
 	pending   []element
-	owed      bool // a notification was due at a publish that Push had to do
+	owed      bool   // a notification was due at a publish that Push had to do
+	walked    uint64 // descriptors read so far
 	broken    error
 	gate      *Gate
 	fence     shmem.Fence
@@ -59,13 +61,16 @@ type element struct{ id, len uint32 }
 // maxPending bounds the completions held back; more than this is published early.
 const maxPending = 256
 
+// unknown is no value of used.flags: the first Arm stores them, whatever is in the memory.
+const unknown = 0xffff
+
 // New checks the geometry as the device must at enable (2.7) and makes the queue. It does not
 // touch the rings. The error is a *RingError.
 func New(space *shmem.Space, c Config) (*Queue, error) {
 	q := &Queue{
 		space: space, size: c.Size, mask: c.Size - 1, index: c.Index,
 		eventIdx: c.EventIdx, indirect: c.Indirect, patient: c.Patient,
-		next: c.Start, seen: c.Start, published: c.Start, signalled: c.Start,
+		start: c.Start, next: c.Start, seen: c.Start, published: c.Start, signalled: c.Start, stored: unknown,
 		gate: c.Gate, free: c.Gate == nil && space.Sealed(),
 	}
 	if q.gate == nil {
@@ -83,9 +88,9 @@ func New(space *shmem.Space, c Config) (*Queue, error) {
 		align   uint64
 		span    *shmem.Span
 	}{
-		{"descriptor table", c.Desc, descBytes(c.Size), 16, &q.desc},
-		{"available ring", c.Avail, availBytes(c.Size), 2, &q.avail},
-		{"used ring", c.Used, usedBytes(c.Size), 4, &q.used},
+		{"descriptor table", c.Desc, c.DescBytes(), 16, &q.desc},
+		{"available ring", c.Avail, c.AvailBytes(), 2, &q.avail},
+		{"used ring", c.Used, c.UsedBytes(), 4, &q.used},
 	}
 	for i, p := range parts {
 		if p.addr%p.align != 0 {
@@ -95,9 +100,14 @@ func New(space *shmem.Space, c Config) (*Queue, error) {
 		if err != nil {
 			return fail(fmt.Errorf("%s: %w: %w", p.name, ErrAddress, err))
 		}
+		// A window may place the memory at another alignment than the driver sees.
+		if !span.Aligned(min(p.align, 4)) {
+			return fail(fmt.Errorf("%s at %#x, in memory: %w", p.name, p.addr, ErrAlign))
+		}
 		*p.span = span
 		for _, o := range parts[:i] {
-			if p.addr < o.addr+o.n && o.addr < p.addr+p.n {
+			// Differences, since the sums may wrap at the top of the address space.
+			if p.addr-o.addr < o.n || o.addr-p.addr < p.n {
 				return fail(fmt.Errorf("%s and %s: %w", o.name, p.name, ErrOverlap))
 			}
 		}
@@ -109,17 +119,34 @@ func New(space *shmem.Space, c Config) (*Queue, error) {
 // Size is the number of entries.
 func (q *Queue) Size() int { return int(q.size) }
 
-// Broken is the *RingError or *shmem.FaultError that stopped the queue, or nil.
+// Broken is the *RingError or *shmem.FaultError that stopped the queue, or nil. The rings of a
+// broken queue are left alone; only a new Queue on a reset ring helps.
 func (q *Queue) Broken() error { return q.broken }
 
+// Walked is how many descriptors have been read so far, those of refused chains and the ones
+// that name an indirect table included: what a drain costs, and so what to bound it by. A
+// single Pop adds Size()+1 at most.
+func (q *Queue) Walked() uint64 { return q.walked }
+
 // leave is deferred around every guarded access: it ends the guard, turns a fault into an
-// error that latches, and passes the gate.
+// error, and passes the gate.
 func (q *Queue) leave(before bool, err *error) {
 	debug.SetPanicOnFault(before)
 	r := recover()
 	q.gate.leave()
 	if r != nil {
 		*err = shmem.Caught(r)
+	}
+}
+
+// latch is leave for the owner of the queue, to whom a vanished mapping is final.
+func (q *Queue) latch(before bool, err *error) {
+	debug.SetPanicOnFault(before)
+	r := recover()
+	q.gate.leave()
+	if r != nil {
+		q.broken = shmem.Caught(r)
+		*err = q.broken
 	}
 }
 
@@ -131,3 +158,7 @@ func (q *Queue) Available() (idx uint16, err error) {
 	defer q.leave(shmem.Guard(), &err)
 	return q.avail.Load16(offIdx), nil
 }
+
+// Untouched reports whether no chain was ever taken. Not while the owner may be in Pop: hold
+// the Gate.
+func (q *Queue) Untouched() bool { return q.next == q.start }
