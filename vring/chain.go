@@ -1,7 +1,9 @@
 package vring
 
 import (
+	"fmt"
 	"io"
+	"math"
 
 	"github.com/hypervisorless/virtio/shmem"
 )
@@ -14,17 +16,17 @@ type Chain struct {
 	q        *Queue
 	head     uint16
 	flying   bool
+	writing  bool         // a writable descriptor was seen
 	segments []shmem.Span // readable ones first
 	split    int          // index of the first writable segment
 
 	readable, writable uint64 // totals
 	read, written      uint64 // consumed so far
 	descriptors        int
-	at                 cursor
-	to                 cursor
+	at, to             cursor // of Read and Write
 }
 
-// cursor is a position in the segments.
+// cursor is a position in the segments; what is written starts at the split.
 type cursor struct {
 	seg int
 	off uint64
@@ -34,25 +36,33 @@ func (c *Chain) reset(q *Queue, head uint16) {
 	*c = Chain{q: q, head: head, segments: c.segments[:0]}
 }
 
+// add appends one buffer, checked as far as it concerns the chain alone.
 func (c *Chain) add(addr uint64, n uint32, write bool) error {
-	rest := uint64(n)
-	for rest > 0 {
+	if c.writing && !write {
+		return ErrOrder
+	}
+	c.writing = write
+	size := uint64(n)
+	if c.readable+c.writable+size > math.MaxUint32 {
+		return ErrTooBig
+	}
+	if size != 0 && addr+size-1 < addr {
+		return fmt.Errorf("%d bytes at %#x: %w", size, addr, ErrAddress)
+	}
+	for rest := size; rest > 0; {
 		s, err := c.q.space.Prefix(addr, rest)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", ErrAddress, err)
 		}
 		c.segments = append(c.segments, s)
 		addr += s.Len()
 		rest -= s.Len()
-		if !write {
-			c.split++
-			c.at.seg, c.to.seg = 0, c.split
-		}
 	}
 	if write {
-		c.writable += uint64(n)
+		c.writable += size
 	} else {
-		c.readable += uint64(n)
+		c.readable += size
+		c.split = len(c.segments)
 	}
 	return nil
 }
@@ -60,7 +70,7 @@ func (c *Chain) add(addr uint64, n uint32, write bool) error {
 // Head is the index of the first descriptor, which the used ring will name.
 func (c *Chain) Head() uint16 { return c.head }
 
-// Descriptors is how many descriptors the driver used, empty ones included.
+// Descriptors is how many buffers the driver cut the chain into, empty ones included.
 func (c *Chain) Descriptors() int { return c.descriptors }
 
 // Readable is how many device-readable bytes have not been read yet.
@@ -137,8 +147,8 @@ func (c *Chain) copyOut(p []byte) (n int) {
 }
 
 func (c *Chain) copyIn(p []byte) (n int) {
-	for n < len(p) && c.to.seg < len(c.segments) {
-		s := &c.segments[c.to.seg]
+	for n < len(p) && c.split+c.to.seg < len(c.segments) {
+		s := &c.segments[c.split+c.to.seg]
 		k := min(uint64(len(p)-n), s.Len()-c.to.off)
 		s.WriteAt(p[n:n+int(k)], c.to.off)
 		n += int(k)

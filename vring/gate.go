@@ -20,13 +20,15 @@ type Gate struct {
 // failed and each time an access ended behind a shut Gate. Both must not block.
 func NewGate(look func() bool, left func()) *Gate { return &Gate{look: look, left: left} }
 
-// Shut lets no new access in, for good. It reports whether none is under way.
+// Shut lets no new access in, for good. It reports whether none is under way; if one is, left
+// tells when to ask Empty.
 func (g *Gate) Shut() (empty bool) {
 	g.shut.Store(true)
 	return g.Empty()
 }
 
-// Empty reports whether no access is under way. Behind a shut Gate that is final.
+// Empty reports whether no access is under way. Behind a shut Gate that is final. Somebody
+// else's hold counts as an access, so only one goroutine should shut and hold.
 func (g *Gate) Empty() bool {
 	if !g.mu.TryLock() {
 		return false

@@ -16,23 +16,26 @@ type Layout struct {
 // Legacy is the contiguous layout of a version 1 device (2.7.2): table, driver area, padding
 // to align, device area. align is a power of two.
 func Legacy(base uint64, size uint16, align uint32) Layout {
-	n := uint64(size)
-	return Layout{
-		Size:  size,
-		Desc:  base,
-		Avail: base + 16*n,
-		Used:  base + alignUp(16*n+availBytes(size), uint64(align)),
-	}
+	l := Layout{Size: size, Desc: base}
+	l.Avail = base + l.DescBytes()
+	l.Used = base + alignUp(l.DescBytes()+l.AvailBytes(), uint64(align))
+	return l
 }
 
 // LegacyBytes is the length of the whole contiguous ring that Legacy lays out.
 func LegacyBytes(size uint16, align uint32) uint64 {
-	return alignUp(16*uint64(size)+availBytes(size), uint64(align)) + usedBytes(size)
+	l := Legacy(0, size, align)
+	return l.Used + l.UsedBytes()
 }
 
-func descBytes(size uint16) uint64  { return 16 * uint64(size) }
-func availBytes(size uint16) uint64 { return 6 + 2*uint64(size) }
-func usedBytes(size uint16) uint64  { return 6 + 8*uint64(size) }
+// DescBytes is the length of the descriptor table.
+func (l Layout) DescBytes() uint64 { return 16 * uint64(l.Size) }
+
+// AvailBytes is the length of the driver area, used_event included.
+func (l Layout) AvailBytes() uint64 { return 6 + 2*uint64(l.Size) }
+
+// UsedBytes is the length of the device area, avail_event included.
+func (l Layout) UsedBytes() uint64 { return 6 + 8*uint64(l.Size) }
 
 func alignUp(v, align uint64) uint64 { return (v + align - 1) &^ (align - 1) }
 

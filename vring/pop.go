@@ -1,44 +1,40 @@
 package vring
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 
 	"github.com/hypervisorless/virtio/shmem"
 )
 
-// Pop takes the next available chain into c, whose former contents are forgotten. ok is false
+// Pop takes the next available chain into c, whose former contents are forgotten; if they were
+// a chain of this queue still in flight, that one is given back with length 0. ok is false
 // when there is none. A *ChainError means that one chain was refused and given back: pop on.
 // Any other error is final: the ring is broken, the memory gone or the session over.
 //
 // Every descriptor is read once and checked before use (2.7.4.2, 2.7.5): buffers lie in the
-// Space, readable ones come first, a chain has at most Size of them and less than 4 GiB.
+// Space, readable ones come first, a chain has at most Size of them and less than 4 GiB. What
+// breaks the ring does so wherever it stands in the chain: a loop is a loop behind a bad
+// buffer, too.
 func (q *Queue) Pop(c *Chain) (ok bool, err error) {
+	if q.broken != nil {
+		return false, q.broken
+	}
 	if q.free {
 		return q.pop(c)
 	}
 	if !q.gate.admit() {
 		return false, ErrShut
 	}
-	defer q.latch(&err)
-	defer q.leave(shmem.Guard(), &err)
+	defer q.latch(shmem.Guard(), &err)
 	if !q.gate.stands() {
 		return false, ErrShut
 	}
 	return q.pop(c)
 }
 
-// latch makes a vanished mapping final.
-func (q *Queue) latch(err *error) {
-	if _, gone := (*err).(*shmem.FaultError); gone {
-		q.broken = *err
-	}
-}
-
 func (q *Queue) pop(c *Chain) (bool, error) {
-	if q.broken != nil {
-		return false, q.broken
-	}
 	if q.next == q.seen {
 		idx := q.avail.Load16(offIdx)
 		if idx-q.next > q.size {
@@ -57,11 +53,12 @@ func (q *Queue) pop(c *Chain) (bool, error) {
 		return false, q.fault(-1, fmt.Errorf("entry %d: %w", head, ErrHead))
 	}
 	q.next++
+	q.Refuse(c)
 	c.reset(q, head)
 	if err := q.walk(c); err != nil {
-		if refused, ok := err.(*ChainError); ok {
+		c.readable, c.writable = 0, 0
+		if _, refused := err.(*ChainError); refused {
 			q.push(uint32(head), 0)
-			return false, refused
 		}
 		return false, err
 	}
@@ -72,22 +69,25 @@ func (q *Queue) pop(c *Chain) (bool, error) {
 // walk follows the chain that starts at c.head. Faults of the table are the ring's, since
 // nothing says where the chain should have gone; faults of a buffer are the chain's.
 func (q *Queue) walk(c *Chain) error {
-	table, entries, inTable := q.desc, uint32(q.size), false
-	var total uint64
-	i := uint32(c.head)
-	for {
-		addr, m := descriptor(table, i)
-		n, flags, next := uint32(m), uint16(m>>32), uint16(m>>48)
+	var (
+		table, entries = q.desc, uint32(q.size)
+		inTable        bool
+		refused        error // the first fault of a buffer
+	)
+	for i := uint32(c.head); ; {
+		addr, rest := descriptor(table, i)
+		n, flags, next := uint32(rest), uint16(rest>>32), uint16(rest>>48)
+		q.walked++
 
 		if flags&DescIndirect != 0 {
 			if !q.indirect {
-				return q.refuse(c, ErrIndirect)
+				return q.refuse(c, cmp.Or(refused, ErrIndirect))
 			}
 			if inTable || flags&DescNext != 0 {
 				return q.fault(int(c.head), ErrIndirect)
 			}
 			if n == 0 || n%16 != 0 || n/16 > uint32(q.size) {
-				return q.refuse(c, fmt.Errorf("%d bytes: %w", n, ErrTable))
+				return q.refuse(c, cmp.Or(refused, fmt.Errorf("%d bytes: %w", n, ErrTable)))
 			}
 			span, err := q.space.Span(addr, uint64(n))
 			if err != nil {
@@ -101,18 +101,14 @@ func (q *Queue) walk(c *Chain) error {
 			return q.fault(int(c.head), ErrLoop)
 		}
 		c.descriptors++
-		write := flags&DescWrite != 0
-		if !write && c.writable > 0 {
-			return q.refuse(c, ErrOrder)
-		}
-		if total += uint64(n); total > 1<<32-1 {
-			return q.refuse(c, ErrTooBig)
-		}
-		if err := c.add(addr, n, write); err != nil {
-			return q.refuse(c, fmt.Errorf("%w: %w", ErrAddress, err))
+		if refused == nil {
+			refused = c.add(addr, n, flags&DescWrite != 0)
 		}
 
 		if flags&DescNext == 0 {
+			if refused != nil {
+				return q.refuse(c, refused)
+			}
 			return nil
 		}
 		if uint32(next) >= entries {

@@ -4,36 +4,39 @@ import "github.com/hypervisorless/virtio/shmem"
 
 // Push gives a chain back with the bytes written to it. The driver sees it at the next
 // Publish. A Chain that is not in flight is ignored: no head is ever returned twice.
-func (q *Queue) Push(c *Chain) {
+func (q *Queue) Push(c *Chain) { q.giveBack(c, c.Written()) }
+
+// Refuse gives a chain back with length 0: what was written to it does not count.
+func (q *Queue) Refuse(c *Chain) { q.giveBack(c, 0) }
+
+func (q *Queue) giveBack(c *Chain, n uint32) {
 	if !c.flying || c.q != q {
 		return
 	}
 	c.flying = false
-	q.push(uint32(c.head), c.Written())
-}
-
-// Refuse gives a chain back with length 0: what was written to it does not count.
-func (q *Queue) Refuse(c *Chain) {
-	c.written = 0
-	q.Push(c)
+	q.push(uint32(c.head), n)
 }
 
 func (q *Queue) push(id, n uint32) {
 	if len(q.pending) == cap(q.pending) {
-		// Only a driver that offers more than the ring holds gets here.
+		// An error comes again from the next Publish.
 		notify, _ := q.Publish()
 		q.owed = q.owed || notify
 	}
 	q.pending = append(q.pending, element{id, n})
 }
 
-// Pending is how many completions wait for Publish.
+// Pending is how many completions wait for Publish. It never exceeds 256 or the queue size:
+// Push publishes before it does.
 func (q *Queue) Pending() int { return len(q.pending) }
 
 // Publish makes the pushed chains visible with one store of the used index (2.7.8.2) and
 // says whether the driver wants a notification for them (2.7.7.2). When an error is returned
-// they are dropped: the session is over, or the memory gone.
+// they are dropped: the ring is broken, the memory gone or the session over.
 func (q *Queue) Publish() (notify bool, err error) {
+	if q.broken != nil {
+		return false, q.drop(q.broken)
+	}
 	if len(q.pending) == 0 {
 		notify, q.owed = q.owed, false
 		return notify, nil
@@ -42,19 +45,21 @@ func (q *Queue) Publish() (notify bool, err error) {
 		return q.publish(), nil
 	}
 	if !q.gate.admit() {
-		q.pending = q.pending[:0]
-		return false, ErrShut
+		return false, q.drop(ErrShut)
 	}
-	defer q.latch(&err)
-	defer q.leave(shmem.Guard(), &err)
+	defer q.latch(shmem.Guard(), &err)
 	if !q.gate.stands() {
-		q.pending = q.pending[:0]
-		return false, ErrShut
+		return false, q.drop(ErrShut)
 	}
 	return q.publish(), nil
 }
 
-func (q *Queue) publish() bool {
+func (q *Queue) drop(err error) error {
+	q.pending, q.owed = q.pending[:0], false
+	return err
+}
+
+func (q *Queue) publish() (notify bool) {
 	for i, e := range q.pending {
 		slot := offRing + 8*uint64((q.published+uint16(i))&q.mask)
 		q.used.Store32Plain(slot, e.id)
@@ -68,7 +73,7 @@ func (q *Queue) publish() bool {
 	// between publishing and reading what the driver wants (2.7.7).
 	old := q.signalled
 	q.signalled = q.published
-	notify := q.owed
+	notify = q.owed
 	q.owed = false
 	if q.eventIdx {
 		event := q.avail.Load16(offRing + 2*uint64(q.size))
