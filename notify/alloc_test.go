@@ -45,7 +45,7 @@ func TestNoAllocations(t *testing.T) {
 				must(t, host.Wait())
 			})
 			must(t, guest.Close())
-			wantErr(t, <-finished(t, "echo", echo), ErrClosed)
+			wantErr(t, finished(t, "echo", echo), ErrClosed)
 		})
 	}
 }

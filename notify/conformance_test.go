@@ -18,7 +18,7 @@ var cases = []struct {
 	{"RingDuringWait", func(t *testing.T, a, b Line) {
 		done := waitParked(t, a)
 		must(t, b.Raise())
-		must(t, <-finished(t, "Wait", done))
+		must(t, finished(t, "Wait", done))
 	}},
 	{"RingAfterReturn", func(t *testing.T, a, b Line) {
 		must(t, b.Raise())
@@ -33,7 +33,7 @@ var cases = []struct {
 		must(t, within(t, "Wait", a.Wait))
 		done := waitParked(t, a) // all of them were consumed
 		must(t, b.Raise())
-		must(t, <-finished(t, "second Wait", done))
+		must(t, finished(t, "second Wait", done))
 	}},
 	{"WakeBeforeWait", func(t *testing.T, a, _ Line) {
 		a.Wake()
@@ -41,13 +41,13 @@ var cases = []struct {
 		must(t, within(t, "Wait", a.Wait))
 		done := waitParked(t, a) // they merged
 		a.Wake()
-		must(t, <-finished(t, "second Wait", done))
+		must(t, finished(t, "second Wait", done))
 	}},
 	{"WakeDuringWait", func(t *testing.T, a, b Line) {
 		for range 3 {
 			done := waitParked(t, a)
 			a.Wake()
-			must(t, <-finished(t, "Wait", done))
+			must(t, finished(t, "Wait", done))
 		}
 		must(t, b.Raise())
 		must(t, within(t, "Wait for a ring after wake-ups", a.Wait))
@@ -62,12 +62,12 @@ var cases = []struct {
 		default:
 		}
 		must(t, a.Raise())
-		must(t, <-finished(t, "Wait", done))
+		must(t, finished(t, "Wait", done))
 	}},
 	{"CloseDuringWait", func(t *testing.T, a, _ Line) {
 		done := waitParked(t, a)
 		must(t, a.Close())
-		wantErr(t, <-finished(t, "Wait", done), ErrClosed)
+		wantErr(t, finished(t, "Wait", done), ErrClosed)
 	}},
 	{"Closed", func(t *testing.T, a, b Line) {
 		must(t, b.Raise())
@@ -143,7 +143,7 @@ var cases = []struct {
 			return nil
 		})
 		returns := 0
-		must(t, within(t, "ping-pong", func() error {
+		must(t, withinLong(t, "ping-pong", func() error {
 			for i := int64(1); i <= rounds; i++ {
 				ping.Store(i)
 				if err := a.Raise(); err != nil {
@@ -208,11 +208,11 @@ var cases = []struct {
 				}
 			}
 		})
-		must(t, within(t, "waker", func() error { all.Wait(); return nil }))
+		must(t, withinLong(t, "waker", func() error { all.Wait(); return nil }))
 		over.Store(true)
 		a.Wake()
-		must(t, <-finished(t, "waiter", waiter))
-		must(t, <-finished(t, "ringer", ringer))
+		must(t, finished(t, "waiter", waiter))
+		must(t, finished(t, "ringer", ringer))
 		if events := wakers*rounds + rings.Load(); returns > events {
 			t.Errorf("Wait returned %d times for %d rings and wake-ups", returns, events)
 		}
@@ -223,7 +223,7 @@ var cases = []struct {
 func waitFor(t *testing.T, l Line, work *atomic.Int64, total int64) int64 {
 	t.Helper()
 	returns := int64(0)
-	must(t, within(t, "Wait for all the work", func() error {
+	must(t, withinLong(t, "Wait for all the work", func() error {
 		for work.Load() < total {
 			if err := l.Wait(); err != nil {
 				return err

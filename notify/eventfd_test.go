@@ -100,7 +100,7 @@ func TestEventfdThief(t *testing.T) {
 	})
 	untilParked(t, ").Wait(", "IO wait")
 	must(t, line.Close())
-	wantErr(t, <-finished(t, "Wait", done), ErrClosed)
+	wantErr(t, finished(t, "Wait", done), ErrClosed)
 }
 
 func TestEventfdRaiseNeverBlocks(t *testing.T) {

@@ -82,13 +82,23 @@ func wantErr(t testing.TB, err, target error) {
 	}
 }
 
-// watchdog only turns a hang into a failure.
-const watchdog = 20 * time.Second
+// A watchdog only turns a hang into a failure. The long one is for tests that do
+// a thing many thousand times, perhaps on an emulated processor.
+const (
+	watchdog     = 10 * time.Second
+	longWatchdog = 2 * time.Minute
+)
 
 // within fails the test if f does not return.
 func within(t testing.TB, what string, f func() error) error {
 	t.Helper()
-	return <-finished(t, what, start(f))
+	return finished(t, what, start(f))
+}
+
+// withinLong is within for long tests.
+func withinLong(t testing.TB, what string, f func() error) error {
+	t.Helper()
+	return result(t, what, start(f), longWatchdog)
 }
 
 // start runs f in a goroutine of its own.
@@ -98,16 +108,19 @@ func start(f func() error) <-chan error {
 	return done
 }
 
-// finished passes on what start's f returned, and fails the test if it hangs.
-func finished(t testing.TB, what string, done <-chan error) <-chan error {
+// finished returns what start's f returned, and fails the test if it hangs.
+func finished(t testing.TB, what string, done <-chan error) error {
 	t.Helper()
-	timer := time.NewTimer(watchdog)
+	return result(t, what, done, watchdog)
+}
+
+func result(t testing.TB, what string, done <-chan error, limit time.Duration) error {
+	t.Helper()
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case err := <-done:
-		result := make(chan error, 1)
-		result <- err
-		return result
+		return err
 	case <-timer.C:
 		t.Fatalf("%s hangs\n%s", what, stacks())
 		return nil

@@ -72,7 +72,7 @@ func TestPollSleepsWithoutBusy(t *testing.T) {
 	default:
 	}
 	p.Wake()
-	must(t, <-finished(t, "Wait", done))
+	must(t, finished(t, "Wait", done))
 }
 
 // After a sleep that Wake cut short, the next one is a whole one again.
@@ -81,7 +81,7 @@ func TestPollSleepAfterWake(t *testing.T) {
 	for range 3 {
 		done := waitParked(t, p)
 		p.Wake()
-		must(t, <-finished(t, "Wait", done))
+		must(t, finished(t, "Wait", done))
 	}
 }
 

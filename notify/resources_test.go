@@ -64,21 +64,32 @@ func TestFailureGivesEverythingBack(t *testing.T) {
 	}
 }
 
-// A source that was replaced rings nobody, and not whoever got its number.
+// A connection that was replaced rings nobody, least of all whoever got its
+// number.
 func TestReplacedSocketIsNotRung(t *testing.T) {
-	var pair [2]int
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	must(t, err)
-	defer unix.Close(pair[1])
-	src, err := newSocket(pair[0], "test")
+	old, other := socketPair(t), socketPair(t)
+	src, err := newSocket(old[0], "test")
 	must(t, err)
 	must(t, src.close())
-	heir, err := unix.FcntlInt(uintptr(pair[1]), unix.F_DUPFD_CLOEXEC, pair[0])
+	heir, err := unix.FcntlInt(uintptr(other[0]), unix.F_DUPFD_CLOEXEC, old[0])
 	must(t, err)
 	defer unix.Close(heir)
-	if heir != pair[0] {
-		t.Skipf("number %d was taken by somebody else", pair[0])
+	if heir != old[0] {
+		t.Skipf("somebody else got the number %d", old[0])
 	}
 	must(t, ringSocket(src))
 	must(t, src.close())
+	n, err := unix.Read(other[1], make([]byte, 1))
+	if n > 0 {
+		t.Fatal("the heir was rung")
+	}
+	wantErr(t, err, unix.EAGAIN)
+	closeAll(append(other[:], old[1]))
+}
+
+func socketPair(t *testing.T) [2]int {
+	t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	must(t, err)
+	return pair
 }
