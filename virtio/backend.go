@@ -21,28 +21,33 @@ const DefaultQueueSize = 256
 // Backend is a device, the part an integrator writes. It knows queues and the host, never
 // registers, and serves one driver at a time.
 type Backend interface {
-	// Info is called at any time, from any goroutine.
+	// Info says the same whenever it is called. Safe for concurrent use.
 	Info() Info
 	// ReadConfig fills p with the configuration space from offset off; the range lies within
-	// ConfigLen. Called at any time, one call at a time.
+	// ConfigLen. Called at any time, one call of ReadConfig or WriteConfig at a time.
 	ReadConfig(p []byte, off int)
-	// Serve is one life of the driver, from DRIVER_OK to reset. It must return soon after its
-	// context ends, which happens at reset, fault or shutdown; from then on every access to the
-	// driver's memory fails. What the driver can see of a device's state starts afresh with the
-	// next call. Calls never overlap. An error other than the context's marks the device as
-	// broken until the driver resets it (DEVICE_NEEDS_RESET, 2.1.2).
+	// Serve is one life of the driver, from DRIVER_OK to reset. It returns soon after its
+	// context ends, which happens at reset, fault or shutdown, and with it every goroutine it
+	// started: the driver waits for that. From then on every access to the driver's memory
+	// fails. What the driver can see of a device's state starts afresh with the next call.
+	// Calls never overlap. Returning while the context lasts marks the device as broken until
+	// the driver resets it (DEVICE_NEEDS_RESET, 2.1.2), and the error says why; so does a
+	// panic, but only on the goroutine of Serve itself.
 	Serve(ctx context.Context, s *Session) error
 }
 
 // ConfigWriter is a Backend whose configuration space the driver may write.
 type ConfigWriter interface {
 	// WriteConfig takes the driver's write of p at offset off, within ConfigLen. An error is
-	// logged and the write ignored. One call at a time, also while Serve runs.
+	// logged and the write ignored. Called at any time, also while Serve runs, one call of
+	// ReadConfig or WriteConfig at a time.
 	WriteConfig(p []byte, off int) error
 }
 
 // Negotiator is a Backend that has a say in which subsets of its features go together (2.2.2).
 type Negotiator interface {
-	// Negotiate refuses a feature set by an error. The set is a subset of what was offered.
+	// Negotiate refuses a feature set by an error. The set is a subset of what was offered, ring
+	// and transport bits included. A set that was refused never reaches Serve. Called from the
+	// transport's goroutine; it must not block.
 	Negotiate(Features) error
 }

@@ -11,7 +11,7 @@ func (d *Device) Status() Status {
 // the field reads then. Bits may only be added; FEATURES_OK stays clear when the features are
 // not acceptable; DRIVER_OK without it is ignored; FAILED ends the session. Writing 0 begins a
 // reset, and the result is 0 only when it is complete: until then the transport asks
-// FinishReset after each Wake.
+// FinishReset after each Wake, and other writes are ignored.
 func (d *Device) SetStatus(s Status) Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -24,21 +24,21 @@ func (d *Device) SetStatus(s Status) Status {
 	if d.resetting {
 		return d.status
 	}
-	added := s &^ d.status & (Acknowledge | Driver | FeaturesOK | DriverOK | Failed)
-	if lost := d.status &^ s &^ NeedsReset; lost != 0 {
-		d.log.Warn("status bits can be cleared by a reset only; write ignored", "status", d.status, "written", s)
+	added := s &^ d.status
+	if added&Failed != 0 {
+		d.status |= Failed
+		d.say("the driver gave up on the device")
+		d.end(ErrEnded)
 		return d.status
 	}
-	if added&Failed != 0 {
-		d.log.Warn("the driver gave up on the device")
-		d.status |= Failed
-		d.end(ErrEnded)
+	if d.status&^s&^NeedsReset != 0 {
+		d.say("only a reset clears status bits, write ignored", "status", d.status, "written", s)
 		return d.status
 	}
 	d.status |= added & (Acknowledge | Driver)
 	if added&FeaturesOK != 0 {
 		if err := d.acceptable(); err != nil {
-			d.log.Warn("features refused", "err", err)
+			d.say("features refused", "err", err)
 		} else {
 			d.status |= FeaturesOK
 		}
@@ -60,7 +60,7 @@ func (d *Device) FinishReset() (done bool) {
 
 func (d *Device) finishReset() bool {
 	if d.resetting && d.quiet() {
-		d.resetting, d.status, d.broken, d.driver = false, 0, nil, Features{}
+		d.forget()
 	}
 	return !d.resetting
 }
@@ -71,9 +71,15 @@ func (d *Device) ReadConfig(p []byte, off int) {
 	if off < 0 || off >= d.info.ConfigLen {
 		return
 	}
-	d.configMu.Lock()
-	defer d.configMu.Unlock()
-	d.backend.ReadConfig(p[:min(len(p), d.info.ConfigLen-off)], off)
+	d.config("ReadConfig", func() {
+		d.backend.ReadConfig(p[:min(len(p), d.info.ConfigLen-off)], off)
+	})
+}
+
+// TakesConfig reports whether the driver may write the configuration space at all.
+func (d *Device) TakesConfig() bool {
+	_, ok := d.backend.(ConfigWriter)
+	return ok
 }
 
 // WriteConfig takes the driver's write to the configuration space. What is read-only or beyond
@@ -81,21 +87,35 @@ func (d *Device) ReadConfig(p []byte, off int) {
 func (d *Device) WriteConfig(p []byte, off int) {
 	w, ok := d.backend.(ConfigWriter)
 	if !ok || off < 0 || off > d.info.ConfigLen || len(p) > d.info.ConfigLen-off {
-		d.log.Warn("configuration write ignored", "offset", off, "bytes", len(p))
+		d.say("configuration write ignored", "offset", off, "bytes", len(p))
 		return
 	}
-	d.configMu.Lock()
-	defer d.configMu.Unlock()
-	if err := w.WriteConfig(p, off); err != nil {
-		d.log.Warn("configuration write refused", "offset", off, "err", err)
-	}
+	d.config("WriteConfig", func() {
+		if err := w.WriteConfig(p, off); err != nil {
+			d.say("configuration write refused", "offset", off, "err", err)
+		}
+	})
 }
 
 // Generation counts the changes of the configuration space (2.5).
 func (d *Device) Generation() uint32 { return d.generation.Load() }
 
-// configChanged is called by a session whose configuration space changed.
-func (d *Device) configChanged() {
-	d.generation.Add(1)
-	d.transport.NotifyConfig()
+// config makes one call about the configuration space at a time. A panic of the backend breaks
+// this device, not the whole process.
+func (d *Device) config(where string, call func()) {
+	if err := d.configCall(where, call); err != nil {
+		d.fail(nil, err)
+	}
+}
+
+func (d *Device) configCall(where string, call func()) (err error) {
+	d.configMu.Lock()
+	defer d.configMu.Unlock()
+	defer func() {
+		if r := recover(); r != nil {
+			err = panicked(where, r)
+		}
+	}()
+	call()
+	return nil
 }

@@ -4,28 +4,40 @@ import "fmt"
 
 // requires lists the ring and transport features that make sense only with another (6).
 var requires = []struct{ bit, base Feature }{
-	{OrderPlatform, Version1},
 	{AccessPlatform, Version1},
-	{RingReset, Version1},
-	{NotificationData, Version1},
+	{InOrder, Version1},
+	{OrderPlatform, Version1},
 }
 
-// never lists bits that are not to be offered over the transports here: PCI's own, and
-// those nothing here implements (2.2.2, 6.2).
-var never = FeatureSet(SRIOV, AdminVQ, NotifConfigData, RingPacked, Suspend, 44, 45, 46, 47, 48, 49, 30)
+// never lists bits that are not to be offered: those of PCI alone, the reserved ones, and
+// those that nothing here implements (2.2.2, 6.2, 6.3).
+var never = FeatureSet(NotifyOnEmpty, 30, RingPacked, SRIOV, NotificationData, NotifConfigData,
+	RingReset, AdminVQ, 42, Suspend, 44, 45, 46, 47, 48, 49)
+
+// The bits of the rings and transports; all others are device types' (2.2).
+const (
+	firstReserved Feature = 24
+	lastReserved  Feature = 49
+)
 
 // checkOffer refuses what a device must not offer.
-func checkOffer(device, transport Features) error {
-	offered := device.With(transport)
-	if bad := offered.And(never); bad != (Features{}) {
-		return fmt.Errorf("features %v are not to be offered", bad)
-	}
-	for b := NotifyOnEmpty; b < 50; b++ {
-		if device.Has(b) {
+func checkOffer(info Info, transport Features) error {
+	for b := range Feature(FeatureBits) {
+		reserved := b >= firstReserved && b <= lastReserved
+		if info.Features.Has(b) && reserved {
 			return fmt.Errorf("feature %d belongs to the rings and the transport, not to a device", b)
 		}
+		if transport.Has(b) && !reserved {
+			return fmt.Errorf("feature %d belongs to the device, not to the transport", b)
+		}
 	}
-	return dependencies(offered)
+	if bad := transport.And(never); bad != (Features{}) {
+		return fmt.Errorf("features %v are not to be offered", bad)
+	}
+	if transport.Has(InOrder) && !info.InOrder {
+		return fmt.Errorf("feature %d (IN_ORDER): the device does not complete its queues in order", InOrder)
+	}
+	return dependencies(transport)
 }
 
 func dependencies(f Features) error {
@@ -40,12 +52,13 @@ func dependencies(f Features) error {
 // negotiated is what the driver asked for of what is offered. Callers hold d.mu.
 func (d *Device) negotiated() Features { return d.driver.And(d.offered) }
 
-// SetDriverFeatures takes the driver's feature set (2.2), bit for bit as written. Once
-// FEATURES_OK is set it is frozen. The result holds the bits that were never offered.
+// SetDriverFeatures takes the driver's feature set (2.2), bit for bit as written. From
+// FEATURES_OK, or the first queue that is enabled, it is frozen and the call does nothing. The
+// result holds the bits that were never offered.
 func (d *Device) SetDriverFeatures(f Features) (unknown Features) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.status&FeaturesOK != 0 || d.session != nil {
+	if d.frozen() {
 		return Features{}
 	}
 	d.driver = f
@@ -59,7 +72,7 @@ func (d *Device) DriverFeatures() Features {
 	return d.driver
 }
 
-// acceptable checks a modern driver's set for FEATURES_OK (2.2.2, 3.1.1).
+// acceptable checks a modern driver's set for FEATURES_OK (2.2.2, 3.1.1, 6.1).
 func (d *Device) acceptable() error {
 	if unknown := d.driver.Without(d.offered); unknown != (Features{}) {
 		return fmt.Errorf("features %v were not offered", unknown)
@@ -67,11 +80,22 @@ func (d *Device) acceptable() error {
 	if d.offered.Has(Version1) && !d.driver.Has(Version1) {
 		return fmt.Errorf("feature %d (VERSION_1) is required", Version1)
 	}
-	if err := dependencies(d.driver); err != nil {
+	return d.workable(d.driver)
+}
+
+// workable asks whether the features go together, for the rings and for the device.
+func (d *Device) workable(f Features) (err error) {
+	if err := dependencies(f); err != nil {
 		return err
 	}
-	if n, ok := d.backend.(Negotiator); ok {
-		return n.Negotiate(d.driver)
+	n, ok := d.backend.(Negotiator)
+	if !ok {
+		return nil
 	}
-	return nil
+	defer func() {
+		if r := recover(); r != nil {
+			err = panicked("Negotiate", r)
+		}
+	}()
+	return n.Negotiate(f)
 }

@@ -11,7 +11,8 @@ import (
 
 // Queue is one virtqueue of a session. It adds waiting, notification and counters to a
 // vring.Queue. One goroutine owns it: Next, Done, Refuse, Flush and Handle must not run
-// concurrently. Stats may be called by anyone.
+// concurrently. Stats may be called by anyone. On a nil Queue, Next and Handle wait for the
+// end of their context.
 //
 // Completions are held back to be published together: when the queue runs empty, when 32 of
 // them wait, or at Flush. A backend that is about to wait for the host calls Flush first.
@@ -21,14 +22,15 @@ type Queue struct {
 	session *Session
 	index   int
 
-	kick   chan struct{} // one token: look again
-	asleep atomic.Uint32 // sleeping<<16 | index the owner has seen
-	next   uint16        // index of the next chain, the owner's count
-	streak int           // chains taken since the last wait
-	spin   time.Duration
+	kick    chan struct{} // one token: look again
+	asleep  atomic.Uint32 // sleeping | index the owner has seen
+	touched atomic.Bool   // something was available once
+	next    uint16        // available index of the next chain, the owner's count
+	streak  int           // chains taken since the last wait
+	spin    time.Duration
 
 	chain  vring.Chain // of Handle
-	count  QueueStats  // the owner's, copied to shared at Flush
+	count  QueueStats  // the owner's, copied to shared now and then
 	shared queueCounters
 	logged bool
 }
@@ -38,6 +40,13 @@ const (
 	batch    = 32 // completions held back at most
 )
 
+func newQueue(ring *vring.Queue, c vring.Config, spin time.Duration) *Queue {
+	return &Queue{
+		ring: ring, gate: c.Gate, index: c.Index, next: c.Start,
+		kick: make(chan struct{}, 1), spin: spin,
+	}
+}
+
 // Index is the queue's number.
 func (q *Queue) Index() int { return q.index }
 
@@ -45,65 +54,88 @@ func (q *Queue) Index() int { return q.index }
 func (q *Queue) Size() int { return q.ring.Size() }
 
 // Next waits for the next chain and takes it into c. Bad chains are given back, counted, and
-// the first of them logged. The error is ctx's when it or the session ended; anything else
-// means that the queue is lost and is to be returned from Serve.
+// the first of them logged. The error is ctx's or the session's context's when one of them
+// ended; anything else means that the queue is lost and is to be returned from Serve.
 func (q *Queue) Next(ctx context.Context, c *vring.Chain) error {
+	if q == nil {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	for {
-		ok, err := q.ring.Pop(c)
-		if ok {
-			return q.taken(ctx, c)
+		if err := ctx.Err(); err != nil {
+			return q.leave(err)
 		}
-		if refused := (*vring.ChainError)(nil); errors.As(err, &refused) {
-			q.next++
-			q.badChain(err)
-			continue
-		}
-		if err != nil {
+		ok, err := q.pop(c)
+		switch refused := err.(type) {
+		case nil:
+			if ok {
+				q.taken()
+				q.count.Chains++
+				q.count.BytesIn += c.Readable()
+				return nil
+			}
+			if err := q.Flush(); err != nil {
+				return q.lost(ctx, err)
+			}
+			if err := q.wait(ctx); err != nil {
+				return q.leave(err)
+			}
+		case *vring.ChainError:
+			q.taken()
+			q.badChain(refused)
+			q.full()
+		default:
 			return q.lost(ctx, err)
-		}
-		if err := q.Flush(); err != nil {
-			return q.lost(ctx, err)
-		}
-		if err := q.wait(ctx); err != nil {
-			return err
 		}
 	}
 }
 
-// taken keeps the books of a popped chain.
-func (q *Queue) taken(ctx context.Context, c *vring.Chain) error {
+// pop is Pop, but before the first chain is taken touched says so, for a transport that holds
+// the gate.
+func (q *Queue) pop(c *vring.Chain) (ok bool, err error) {
+	if !q.touched.Load() {
+		idx, err := q.ring.Available()
+		if err != nil {
+			return false, err
+		}
+		if idx == q.next {
+			return false, nil
+		}
+		q.touched.Store(true)
+	}
+	return q.ring.Pop(c)
+}
+
+// taken keeps the books of a chain that left the available ring.
+func (q *Queue) taken() {
 	q.next++
-	q.count.Chains++
-	q.count.BytesIn += c.Readable()
 	if q.streak++; q.streak > 1 {
 		q.ring.Disarm() // a second chain without a wait: kicks are a waste
 	}
 	if q.streak%batch == 0 {
 		q.shared.store(&q.count)
-		if ctx.Err() != nil {
-			q.ring.Refuse(c)
-			return ctx.Err()
-		}
 	}
-	return nil
+}
+
+// full publishes when enough completions wait. An error comes again from the next Pop.
+func (q *Queue) full() {
+	if q.ring.Pending() >= batch {
+		q.Flush()
+	}
 }
 
 // Done gives a chain back with the bytes written to it.
 func (q *Queue) Done(c *vring.Chain) {
 	q.count.BytesOut += uint64(c.Written())
 	q.ring.Push(c)
-	if q.ring.Pending() >= batch {
-		q.Flush()
-	}
+	q.full()
 }
 
 // Refuse gives a chain back with length 0 because of err, counts it, and logs the first.
 func (q *Queue) Refuse(c *vring.Chain, err error) {
 	q.badChain(&vring.ChainError{Queue: q.index, Head: int(c.Head()), Err: err})
 	q.ring.Refuse(c)
-	if q.ring.Pending() >= batch {
-		q.Flush()
-	}
+	q.full()
 }
 
 // Flush publishes what was done and notifies the driver if it asked for it. The error, if
@@ -121,6 +153,9 @@ func (q *Queue) Flush() error {
 // error completes the chain with what fn wrote, any other refuses it. fn must not wait for the
 // host for long: what is done already would wait with it.
 func (q *Queue) Handle(ctx context.Context, fn func(*vring.Chain) error) error {
+	if q == nil {
+		return q.Next(ctx, nil)
+	}
 	for {
 		if err := q.Next(ctx, &q.chain); err != nil {
 			return err
@@ -133,12 +168,21 @@ func (q *Queue) Handle(ctx context.Context, fn func(*vring.Chain) error) error {
 	}
 }
 
-// lost turns the end of the session into the end of ctx; what stays is a lost queue.
+// leave is the way out of Next while the queue may live on with another context: nothing done
+// stays behind.
+func (q *Queue) leave(err error) error {
+	q.Flush() // an error is the session's end, or comes again
+	q.shared.store(&q.count)
+	return err
+}
+
+// lost turns the end of the session into the end of its context; what stays is a lost queue.
 func (q *Queue) lost(ctx context.Context, err error) error {
+	q.shared.store(&q.count)
 	if !errors.Is(err, vring.ErrShut) {
 		return err
 	}
-	// The look that shut us out came before the transport's: it is on its way.
+	// A Standing may have said no before the transport looked: it is on its way.
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -152,6 +196,6 @@ func (q *Queue) badChain(err error) {
 	q.count.Refused++
 	if !q.logged {
 		q.logged = true
-		q.session.log.Warn("request refused; further ones are only counted", "queue", q.index, "err", err)
+		q.session.dev.say("request refused, further ones of the session are only counted", "queue", q.index, "err", err)
 	}
 }

@@ -2,9 +2,12 @@ package virtio
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync/atomic"
+	"time"
 )
 
 // Session is what one incarnation of the driver agreed on with the device. Its methods are
@@ -15,14 +18,18 @@ type Session struct {
 	cancel   context.CancelCauseFunc
 	features Features
 	queues   []*Queue
-	returned atomic.Bool // Serve has returned
 	log      *slog.Logger
+
+	returned atomic.Bool // Serve has returned
+	ending   bool        // told to end; guarded by dev.mu, as is the next
+	stuck    *time.Timer
 }
 
 // Features is the negotiated set, ring and transport bits included.
 func (s *Session) Features() Features { return s.features }
 
-// Queue is queue i, or nil when the driver did not enable it.
+// Queue is queue i, or nil when the driver did not enable it: a queue on which nothing ever
+// arrives.
 func (s *Session) Queue(i int) *Queue {
 	if i < 0 || i >= len(s.queues) {
 		return nil
@@ -31,12 +38,18 @@ func (s *Session) Queue(i int) *Queue {
 }
 
 // ConfigChanged tells the driver that the configuration space reads differently now (2.5).
-func (s *Session) ConfigChanged() { s.dev.configChanged() }
+func (s *Session) ConfigChanged() {
+	s.dev.generation.Add(1)
+	if s.ctx.Err() == nil { // the driver to come reads it all anyway
+		s.dev.transport.NotifyConfig()
+	}
+}
 
 // Log is the device's logger. Not for hot paths.
 func (s *Session) Log() *slog.Logger { return s.log }
 
-// quiet reports whether nothing of the session can touch the driver's memory any more.
+// quiet reports whether nothing of a session that was told to end can touch the driver's
+// memory any more.
 func (s *Session) quiet() bool {
 	if !s.returned.Load() {
 		return false
@@ -49,23 +62,37 @@ func (s *Session) quiet() bool {
 	return true
 }
 
-// run is the session's goroutine.
-func (s *Session) run() {
-	err := s.serve()
-	ended := s.ctx.Err() != nil
-	s.returned.Store(true)
-	if err != nil && !ended {
-		s.dev.fail(s, err)
-	}
-	s.dev.transport.Wake()
-}
+// errReturned marks a device whose backend stopped serving for no reason given.
+var errReturned = errors.New("the backend returned from Serve while the session lasts")
 
-// serve calls the backend. A panic there costs this device, not its neighbours.
-func (s *Session) serve() (err error) {
+// run is the session's goroutine. Deferred, so that not even runtime.Goexit in a backend keeps
+// the driver waiting for ever.
+func (s *Session) run() {
+	err := errReturned
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("backend panicked: %v", r)
+			err = panicked("Serve", r)
 		}
+		s.returned.Store(true)
+		s.dev.fail(s, err)
+		s.dev.transport.Wake()
 	}()
-	return s.dev.backend.Serve(s.ctx, s)
+	if e := s.dev.backend.Serve(s.ctx, s); e != nil {
+		err = e
+	}
+}
+
+// panicError is why a device whose backend panicked is broken.
+type panicError struct {
+	where string // the method
+	value any
+	stack []byte // for the log: the program goes on, nothing else will tell
+}
+
+func (e *panicError) Error() string {
+	return fmt.Sprintf("backend panicked in %s: %v", e.where, e.value)
+}
+
+func panicked(where string, value any) error {
+	return &panicError{where: where, value: value, stack: debug.Stack()}
 }

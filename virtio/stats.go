@@ -2,6 +2,19 @@ package virtio
 
 import "sync/atomic"
 
+// DeviceStats is a snapshot of a device.
+type DeviceStats struct {
+	Name     string
+	ID       DeviceID
+	Status   Status
+	Features Features // negotiated
+	Live     bool
+	Broken   string       // why the device stopped, or ""
+	Sessions uint64       // how many times the driver reached DRIVER_OK
+	Faults   uint64       // what else was wrong with driver or backend, whether logged or not
+	Queues   []QueueStats // zero where no queue is enabled
+}
+
 // QueueStats counts what happened on a queue since its session began.
 type QueueStats struct {
 	Size     int    // entries
@@ -11,6 +24,26 @@ type QueueStats struct {
 	BytesOut uint64 // device-writable bytes filled
 	Notified uint64 // used-buffer notifications sent
 	Waits    uint64 // times the device went to sleep on the queue
+}
+
+// Stats is a snapshot of the device and the queues of its current session.
+func (d *Device) Stats() DeviceStats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	st := DeviceStats{
+		Name: d.name, ID: d.info.ID, Status: d.status, Features: d.negotiated(),
+		Live: d.live(), Sessions: d.sessions, Faults: d.faults.Load(),
+		Queues: make([]QueueStats, len(d.info.Queues)),
+	}
+	if d.broken != nil {
+		st.Broken = d.broken.Error()
+	}
+	for i := range st.Queues {
+		if q := d.queue(i); q != nil {
+			st.Queues[i] = q.Stats()
+		}
+	}
+	return st
 }
 
 // queueCounters are the owner's counts where others can read them.
@@ -27,7 +60,7 @@ func (s *queueCounters) store(c *QueueStats) {
 	s.waits.Store(c.Waits)
 }
 
-// Stats is a snapshot of the counters, as of the owner's last wait or 32 chains ago.
+// Stats is a snapshot of the counters, as of the owner's last wait or at most 32 chains ago.
 func (q *Queue) Stats() QueueStats {
 	return QueueStats{
 		Size:     q.Size(),

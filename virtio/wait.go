@@ -10,8 +10,7 @@ import (
 // the lost queue.
 func (q *Queue) wait(ctx context.Context) error {
 	if q.spin > 0 && q.streak > 0 && q.spins() {
-		q.streak = 2 // kicks stay off
-		return ctx.Err()
+		return nil
 	}
 	q.streak = 0
 	// Asleep first, then the look: whoever moves the index after it finds a sleeper.
@@ -22,13 +21,13 @@ func (q *Queue) wait(ctx context.Context) error {
 		return q.lost(ctx, err)
 	}
 	if pending {
-		return ctx.Err()
+		return nil
 	}
 	q.count.Waits++
 	q.shared.store(&q.count)
 	select {
 	case <-q.kick:
-		return ctx.Err()
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-q.session.ctx.Done():
@@ -36,13 +35,15 @@ func (q *Queue) wait(ctx context.Context) error {
 	}
 }
 
-// spins watches the index for a while and reports whether it moved.
+// spins watches the index for a while and reports whether there is something to take. A jump
+// that no driver may make is for the look after it.
 func (q *Queue) spins() bool {
 	until := time.Now().Add(q.spin)
 	for {
 		for range 64 {
-			if idx, err := q.ring.Available(); err != nil || idx != q.next {
-				return true // Pop tells the error
+			idx, err := q.ring.Available()
+			if n := int(idx - q.next); err != nil || n > 0 && n <= q.Size() {
+				return true // the next Pop tells an error
 			}
 		}
 		if !time.Now().Before(until) {
