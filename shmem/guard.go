@@ -6,15 +6,18 @@ import (
 	"runtime/debug"
 )
 
-// FaultError says that a mapping vanished under an access: its file was truncated, its UIO
-// device unbound. The device that used it is lost; the process is not.
+// FaultError says that an access to shared memory faulted: its file was truncated, its UIO
+// device unbound, or the memory is of another Kind than its Region claims. The device that used
+// it is lost; the process is not.
 type FaultError struct{ Addr uintptr }
 
 func (e *FaultError) Error() string {
-	return fmt.Sprintf("shared memory vanished: fault at %#x", e.Addr)
+	return fmt.Sprintf("shared memory vanished or refused an access: fault at %#x", e.Addr)
 }
 
-// Guard makes faults of the calling goroutine panics until Recover. Use the two together:
+// Guard makes faults of the calling goroutine panics until Recover; a goroutine it starts needs
+// a Guard of its own. Without one a fault ends the process, and no recover helps. Guards nest.
+// Use the two together, with a named result err:
 //
 //	defer shmem.Recover(&err, shmem.Guard())
 func Guard() (before bool) { return debug.SetPanicOnFault(true) }

@@ -1,8 +1,10 @@
 package shmem
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"unsafe"
 )
 
 // Window places a part of a Region at a driver address.
@@ -25,8 +27,11 @@ type placed struct {
 	span Span
 }
 
+// strictest is the alignment of a descriptor table, the strictest of a ring (virtio 1.4, 2.7).
+const strictest = 16
+
 // NewSpace checks that the windows lie inside their Regions, do not wrap around and do not
-// overlap.
+// overlap, and that what is aligned at a driver address (to 16 bytes) is aligned here too.
 func NewSpace(windows ...Window) (*Space, error) {
 	if len(windows) == 0 {
 		return nil, fmt.Errorf("shmem: a space needs at least one window")
@@ -43,15 +48,14 @@ func NewSpace(windows ...Window) (*Space, error) {
 		if w.Size == 0 || w.Addr+(w.Size-1) < w.Addr {
 			return nil, fmt.Errorf("shmem: window at %#x of %d bytes is empty or wraps around", w.Addr, w.Size)
 		}
+		if (w.Addr-uint64(uintptr(span.p)))%strictest != 0 {
+			return nil, fmt.Errorf("shmem: window at %#x: %#x into %s is aligned otherwise than that address: they must agree modulo %d",
+				w.Addr, w.Off, w.Region, strictest)
+		}
 		s.windows = append(s.windows, placed{w.Addr, span})
 		s.sealed = s.sealed && w.Region.sealed
 	}
-	slices.SortFunc(s.windows, func(a, b placed) int {
-		if a.addr < b.addr {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(s.windows, func(a, b placed) int { return cmp.Compare(a.addr, b.addr) })
 	for i := 1; i < len(s.windows); i++ {
 		a, b := s.windows[i-1], s.windows[i]
 		if b.addr-a.addr < a.span.n {
@@ -80,7 +84,7 @@ func (s *Space) Prefix(addr, n uint64) (Span, error) {
 		w := &s.windows[i]
 		if off := addr - w.addr; off < w.span.n { // addr below the window wraps to a huge offset
 			n = min(n, w.span.n-off)
-			return Span{p: w.span.step(off).p, n: n, r: w.span.r}, nil
+			return Span{p: unsafe.Add(w.span.p, off), n: n, r: w.span.r}, nil
 		}
 	}
 	return Span{}, &RangeError{Addr: addr, Len: n, Where: "the shared windows"}

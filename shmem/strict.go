@@ -2,57 +2,57 @@ package shmem
 
 import (
 	"fmt"
+	"math/bits"
+	"sync/atomic"
 	"unsafe"
 )
 
 // Strict watches a Region made by NewStrict: it keeps count of the block-copy accesses by
 // width, so that a test can say which ones were made.
 type Strict struct {
-	// Width counts accesses of 1, 2, 4 and 8 bytes at index 0 to 3.
+	// Width counts accesses of 1, 2, 4 and 8 bytes at index 0 to 3. Read it when the copies
+	// are done.
 	Width [4]uint64
-	max   uint64
 }
 
-func (s *Strict) note(off uintptr, width uint64) {
-	if width > s.max || uint64(off)&(width-1) != 0 {
-		panic(&AccessError{Op: "block copy", Off: uint64(off), Width: width, Len: s.max})
+// check panics with an *AccessError where the hardware would fault. It stays out of the copies,
+// which are the shipping code.
+//
+//go:noinline
+func (s *Strict) check(r *Region, p unsafe.Pointer, width uint64) {
+	off := uint64(uintptr(p) - uintptr(r.base))
+	if width > uint64(r.width) || off&(width-1) != 0 || off > r.size || width > r.size-off {
+		panic(&AccessError{Op: "block copy", Off: off, Width: width, Len: r.size})
 	}
-	for i := range s.Width {
-		if width == 1<<i {
-			s.Width[i]++
-		}
-	}
+	atomic.AddUint64(&s.Width[bits.TrailingZeros64(width)], 1)
 }
 
 // NewStrict is heap memory that behaves like Device memory on a bus of the given width (4 or
 // 8 bytes): what the board would fault on panics with an *AccessError, so go test finds it.
 func NewStrict(size int, width int) (*Region, *Strict) {
+	if width != 4 && width != 8 {
+		panic(fmt.Sprintf("shmem: a strict Region is 4 or 8 bytes wide, not %d", width))
+	}
 	r := NewHeap(size)
 	r.name = "strict"
 	r.kind = Device
 	r.width = uint8(width)
-	r.strict = &Strict{max: uint64(width)}
+	r.strict = &Strict{}
 	return r, r.strict
-}
-
-// NewHeap is zeroed Normal memory of this process, for tests and in-process pairs.
-func NewHeap(size int) *Region {
-	const page = 4096
-	words := make([]uint64, (size+2*page)/8)
-	base := unsafe.Pointer(unsafe.SliceData(words))
-	base = unsafe.Add(base, -uintptr(base)&(page-1)) // as a mapping would be
-	return &Region{base: base, size: uint64(size), kind: Normal, width: 8, sealed: true, name: "heap"}
 }
 
 // AccessError is the panic value of an access that breaks the rules of the memory or the
 // bounds of a Span: always a bug of this program, never of the driver.
 type AccessError struct {
-	Op    string
-	Off   uint64
-	Width uint64
-	Len   uint64
+	Op    string // what was refused
+	Off   uint64 // in bytes
+	Width uint64 // in bytes; 0 where Op says it all
+	Len   uint64 // of the Span or Region, in bytes
 }
 
 func (e *AccessError) Error() string {
+	if e.Width == 0 {
+		return "shmem: " + e.Op
+	}
 	return fmt.Sprintf("shmem: %s of %d bytes at offset %#x of %d is not allowed", e.Op, e.Width, e.Off, e.Len)
 }
