@@ -1,0 +1,46 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors of requests, all for errors.Is.
+var (
+	// ErrFull: the queue has too few free descriptors now.
+	ErrFull = errors.New("queue is full")
+	// ErrTooLong: the chain has more descriptors than the queue, or more bytes than a chain may.
+	ErrTooLong = errors.New("chain is too long")
+	// ErrEmpty: the request has neither bytes to read nor bytes to write.
+	ErrEmpty = errors.New("request has no buffers")
+	// ErrBusy: the request is still in flight.
+	ErrBusy = errors.New("request is in flight")
+	// ErrNoMemory: the window, or the device's part of it, has no free run of that length.
+	ErrNoMemory = errors.New("no memory in the window")
+	// ErrNotLive: the device has not been started.
+	ErrNotLive = errors.New("device is not live")
+	// ErrClosed: the Window was closed.
+	ErrClosed = errors.New("window closed")
+
+	// What a device may do wrong. ErrUsedLength costs one request, the others the queue.
+	ErrUsedIndex  = errors.New("used index moved by more than what is outstanding")
+	ErrUsedID     = errors.New("used element names no outstanding chain")
+	ErrUsedLength = errors.New("used length is more than the chain has room for")
+)
+
+// RingError is what a device did wrong on a queue.
+type RingError struct {
+	Queue int
+	Head  int // head descriptor concerned; -1 for none
+	Err   error
+}
+
+func (e *RingError) Error() string {
+	if e.Head < 0 {
+		return fmt.Sprintf("queue %d: %v", e.Queue, e.Err)
+	}
+	return fmt.Sprintf("queue %d, chain %d: %v", e.Queue, e.Head, e.Err)
+}
+
+// Unwrap returns the cause, one of the sentinels of this package.
+func (e *RingError) Unwrap() error { return e.Err }
