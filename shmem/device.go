@@ -16,8 +16,8 @@ func (r *Region) readDevice(p []byte, src unsafe.Pointer) {
 	for i, n := uint64(0), uint64(len(p)); i < n; {
 		switch r.widest(unsafe.Add(src, i), n-i) {
 		case 8:
-			for ; n-i >= 8; i += 8 {
-				binary.LittleEndian.PutUint64(p[i:], *(*uint64)(r.word(src, i, 8)))
+			for ; i+8 <= n; i += 8 {
+				binary.LittleEndian.PutUint64(p[i:i+8], *(*uint64)(r.word(src, i, 8)))
 			}
 		case 4:
 			binary.LittleEndian.PutUint32(p[i:], *(*uint32)(r.word(src, i, 4)))
@@ -37,8 +37,8 @@ func (r *Region) writeDevice(dst unsafe.Pointer, p []byte) {
 	for i, n := uint64(0), uint64(len(p)); i < n; {
 		switch r.widest(unsafe.Add(dst, i), n-i) {
 		case 8:
-			for ; n-i >= 8; i += 8 {
-				*(*uint64)(r.word(dst, i, 8)) = binary.LittleEndian.Uint64(p[i:])
+			for ; i+8 <= n; i += 8 {
+				*(*uint64)(r.word(dst, i, 8)) = binary.LittleEndian.Uint64(p[i:i+8])
 			}
 		case 4:
 			*(*uint32)(r.word(dst, i, 4)) = binary.LittleEndian.Uint32(p[i:])
@@ -58,7 +58,7 @@ func (r *Region) zeroDevice(dst unsafe.Pointer, n uint64) {
 	for i := uint64(0); i < n; {
 		switch r.widest(unsafe.Add(dst, i), n-i) {
 		case 8:
-			for ; n-i >= 8; i += 8 {
+			for ; i+8 <= n; i += 8 {
 				*(*uint64)(r.word(dst, i, 8)) = 0
 			}
 		case 4:
