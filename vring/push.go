@@ -4,17 +4,19 @@ import "github.com/hypervisorless/virtio/shmem"
 
 // Push gives a chain back with the bytes written to it. The driver sees it at the next
 // Publish. A Chain that is not in flight is ignored: no head is ever returned twice.
-func (q *Queue) Push(c *Chain) { q.giveBack(c, c.Written()) }
+func (q *Queue) Push(c *Chain) {
+	if c.flying && c.q == q {
+		c.flying = false
+		q.push(uint32(c.head), c.Written())
+	}
+}
 
 // Refuse gives a chain back with length 0: what was written to it does not count.
-func (q *Queue) Refuse(c *Chain) { q.giveBack(c, 0) }
-
-func (q *Queue) giveBack(c *Chain, n uint32) {
-	if !c.flying || c.q != q {
-		return
+func (q *Queue) Refuse(c *Chain) {
+	if c.flying && c.q == q {
+		c.flying = false
+		q.push(uint32(c.head), 0)
 	}
-	c.flying = false
-	q.push(uint32(c.head), n)
 }
 
 func (q *Queue) push(id, n uint32) {
@@ -37,7 +39,7 @@ func (q *Queue) Publish() (notify bool, err error) {
 	if q.broken != nil {
 		return false, q.drop(q.broken)
 	}
-	if len(q.pending) == 0 {
+	if len(q.pending) == 0 && q.signalled == q.published {
 		notify, q.owed = q.owed, false
 		return notify, nil
 	}
@@ -59,7 +61,33 @@ func (q *Queue) drop(err error) error {
 	return err
 }
 
-func (q *Queue) publish() (notify bool) {
+// Show makes the pushed chains visible like Publish, but leaves the question of a notification
+// to the next Publish, which has to come before the device waits for anything. A driver that
+// polls has its answers early, and the full barrier of that question is paid once a batch. An
+// error comes again from Publish.
+func (q *Queue) Show() (err error) {
+	if len(q.pending) == 0 || q.broken != nil {
+		return q.broken
+	}
+	if q.free {
+		q.store()
+		q.releaseUsed()
+		return nil
+	}
+	if !q.gate.admit() {
+		return ErrShut
+	}
+	defer q.latch(shmem.Guard(), &err)
+	if !q.gate.stands() {
+		return ErrShut
+	}
+	q.store()
+	q.releaseUsed()
+	return nil
+}
+
+// store moves the pending elements to the used ring, where the index does not show them yet.
+func (q *Queue) store() {
 	for i, e := range q.pending {
 		slot := offRing + 8*uint64((q.published+uint16(i))&q.mask)
 		q.used.Store32Plain(slot, e.id)
@@ -67,6 +95,10 @@ func (q *Queue) publish() (notify bool) {
 	}
 	q.published += uint16(len(q.pending))
 	q.pending = q.pending[:0]
+}
+
+func (q *Queue) publish() (notify bool) {
+	q.store()
 	q.storeUsed()
 
 	// The store above and the load below are both sequentially consistent: the full barrier
@@ -86,5 +118,7 @@ func (q *Queue) publish() (notify bool) {
 // releases every element before it.
 func (q *Queue) storeUsed() {
 	q.stored = q.flags
-	q.used.Store32(0, uint32(q.flags)|uint32(q.published)<<16)
+	q.used.Store32(0, q.usedWord())
 }
+
+func (q *Queue) usedWord() uint32 { return uint32(q.flags) | uint32(q.published)<<16 }

@@ -1,0 +1,11 @@
+package vring_test
+
+import (
+	"github.com/hypervisorless/virtio/shmem"
+	"github.com/hypervisorless/virtio/vring"
+)
+
+// releaseIdx publishes an available index.
+func releaseIdx(avail shmem.Span, idx uint16) {
+	avail.Store32(0, vring.AvailNoInterrupt|uint32(idx)<<16)
+}
