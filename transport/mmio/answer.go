@@ -23,6 +23,9 @@ func (s *slot) answer(pfn uint32, status *virtio.Status) (again bool) {
 	s.bus.at(pointSel, s)
 	r.num = s.load(RegQueueNum)
 
+	if r != s.stands {
+		s.stands = request{}
+	}
 	if s.acked && pfn == s.last.pfn {
 		if s.open {
 			return s.repeat(r, align, status)
@@ -33,7 +36,7 @@ func (s *slot) answer(pfn uint32, status *virtio.Status) (again bool) {
 	}
 	ring, err := s.check(r, align)
 	if err == nil && s.live {
-		err = errLive
+		err = s.reopen()
 	}
 	if err != nil {
 		s.refuse(r, err)
@@ -46,6 +49,7 @@ func (s *slot) answer(pfn uint32, status *virtio.Status) (again bool) {
 		s.page = s.pageSize()
 		s.store(RegGuestPageSize, sentinel)
 		s.open = true
+		s.stale = *status&virtio.DriverOK != 0
 		s.lower()
 	}
 	if err := s.zero(ring); err != nil {
@@ -79,8 +83,13 @@ func (s *slot) repeat(r request, align uint32, status *virtio.Status) (again boo
 	if r.sel != s.last.sel || !s.queues[last].configured() {
 		return false
 	}
-	if !s.bus.cas && align == sentinel {
-		return false // a plain store could erase the next queue's request
+	ring := align != sentinel // a mere rewrite is answered silently: nobody waits
+	if !ring && !s.bus.cas {
+		// A plain store could erase the next queue's request, so not before this one has stood
+		// for longer than a driver needs from here to its next store.
+		if ring = s.overdue(r, *status); !ring {
+			return false
+		}
 	}
 	if !s.fresh(last) {
 		return false
@@ -96,11 +105,34 @@ func (s *slot) repeat(r request, align uint32, status *virtio.Status) (again boo
 	if !s.ack(r) {
 		return true
 	}
-	if align != sentinel {
-		s.ring() // silent where it was a mere rewrite: nobody waits
+	if ring {
+		s.ring()
 	}
 	s.second(last, status)
 	return false
+}
+
+// standTime is how long a value must stand in QueuePFN, the driver still booting, to be taken
+// for a request that was missed.
+const standTime = 10 * time.Millisecond
+
+// overdue reports whether a repeated value has stood for standTime; if not, it has the bus look
+// again then.
+func (s *slot) overdue(r request, status virtio.Status) bool {
+	if status&virtio.DriverOK != 0 && !s.stale {
+		return false // the driver is past its boot: it waits for nothing
+	}
+	if s.stands != r {
+		s.stands, s.since = r, time.Now()
+		time.AfterFunc(standTime, s.Wake)
+		return false
+	}
+	if time.Since(s.since) < standTime {
+		return false
+	}
+	s.stands = request{}
+	s.bus.log.Warn("queue request was missed and is answered late", "device", s.name, "queue", r.sel)
+	return true
 }
 
 // fresh reports whether nothing was ever offered on a configured queue.
@@ -146,6 +178,7 @@ func (s *slot) second(sel int, status *virtio.Status) {
 	s.live = false
 	s.lower()
 	*status = virtio.Status(s.load(RegStatus))
+	s.stale = *status&virtio.DriverOK != 0
 }
 
 // check validates a request as the device must at enable; everything is latched here.

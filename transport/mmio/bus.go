@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/hypervisorless/virtio/notify"
@@ -164,21 +165,25 @@ func (b *Bus) scan() (err error) {
 
 // stop ends all sessions and waits for the backends, a bounded time.
 func (b *Bus) stop() error {
-	var left []error
-	deadline := time.Now().Add(stopTime)
 	for _, s := range b.slots {
 		s.dev.End()
 	}
+	var expired atomic.Bool
+	defer time.AfterFunc(stopTime, func() {
+		expired.Store(true)
+		b.opts.Line.Wake()
+	}).Stop()
 	for _, s := range b.slots {
 		for !s.dev.Quiet() {
-			if !time.Now().Before(deadline) {
-				left = append(left, fmt.Errorf("mmio: %s: backend did not stop", s.name))
-				break
+			if expired.Load() {
+				return fmt.Errorf("mmio: %s: backend did not stop", s.name)
 			}
-			time.Sleep(time.Millisecond)
+			if err := b.opts.Line.Wait(); err != nil {
+				return fmt.Errorf("mmio: %s: backend may not have stopped: %w", s.name, err)
+			}
 		}
 	}
-	return errors.Join(left...)
+	return nil
 }
 
 // quiet reports whether no ended session of the front-end that owns s lingers.

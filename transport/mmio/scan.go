@@ -2,6 +2,7 @@ package mmio
 
 import (
 	"github.com/hypervisorless/virtio/virtio"
+	"github.com/hypervisorless/virtio/vring"
 )
 
 // scan looks at one device: first whether its driver restarted, then whether it asks for a
@@ -35,12 +36,31 @@ func (s *slot) scan() (again bool) {
 		s.takeConfig()
 	}
 	if s.open && status&virtio.DriverOK != 0 {
-		if !s.live {
+		if !s.live && s.complete() {
 			s.golive()
 		}
 		s.dev.Kick()
+	} else {
+		s.stale = false
 	}
 	return false
+}
+
+// complete reports whether DRIVER_OK can be believed. A driver that never takes it back leaves
+// it standing over a reboot: then it counts once all queues are there or one has been used.
+func (s *slot) complete() bool {
+	if !s.stale {
+		return true
+	}
+	all := true
+	for i, q := range s.queues {
+		if !q.configured() {
+			all = false
+		} else if !s.fresh(i) {
+			return true
+		}
+	}
+	return all
 }
 
 // golive hands the configured queues to the device and starts it. A session that lingers is
@@ -59,6 +79,10 @@ func (s *slot) golive() {
 	enabled := 0
 	for i, r := range s.queues {
 		if !r.configured() {
+			continue
+		}
+		if r.resumed && !s.resume(&s.queues[i]) {
+			s.bus.log.Warn("queue refused", "device", s.name, "queue", i, "err", vring.ErrAvailJump)
 			continue
 		}
 		if err := s.dev.EnableQueue(s.bus.space, s.vring(i)); err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hypervisorless/virtio/shmem"
 	"github.com/hypervisorless/virtio/virtio"
@@ -26,6 +27,7 @@ type slot struct {
 
 	open    bool   // a session is open: the canary is armed
 	live    bool   // the device serves it
+	stale   bool   // DRIVER_OK stood before the first acknowledgement: it says nothing yet
 	page    uint32 // GuestPageSize of the session, latched when it opened
 	last    request
 	acked   bool // last holds something
@@ -33,7 +35,9 @@ type slot struct {
 	former  []ring // of the session before, for the plain-store rule
 	suspect bool   // an ack may have hit a rebooted driver unseen
 	refused request
-	config  []byte // as the driver last saw it; nil unless it may write there
+	stands  request   // plain stores: a repeated value that may be a missed request,
+	since   time.Time // and since when
+	config  []byte    // as the driver last saw it; nil unless it may write there
 
 	status atomic.Uint32 // as last read, for Stats
 
@@ -51,8 +55,9 @@ type request struct{ pfn, sel, num uint32 }
 type ring struct {
 	request
 	vring.Layout
-	start uint16 // index of the first entry: not 0 after an attach
-	end   uint64 // first address behind it
+	start   uint16 // index of the first entry: not 0 after an attach
+	end     uint64 // first address behind it
+	resumed bool   // goes on where its used ring says
 }
 
 func (r ring) configured() bool { return r.pfn != 0 }
@@ -132,5 +137,19 @@ func (s *slot) drop(but int) {
 	}
 }
 
-// errLive refuses to change the queues of a device that is in use.
-var errLive = errors.New("queues cannot be added to a live device")
+// errLive refuses a queue of a device whose other queues cannot be interrupted.
+var errLive = errors.New("the device is live and does not complete in order: no queue can be added")
+
+// reopen ends the life of a live device to let another queue in: the others go on afterwards
+// where their used rings say.
+func (s *slot) reopen() error {
+	if !s.dev.Info().InOrder {
+		return errLive
+	}
+	s.dev.End()
+	s.live = false
+	for i := range s.queues {
+		s.queues[i].resumed = s.queues[i].configured()
+	}
+	return nil
+}

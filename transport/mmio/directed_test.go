@@ -1,0 +1,499 @@
+package mmio
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hypervisorless/virtio/shmem"
+	"github.com/hypervisorless/virtio/vring"
+)
+
+// The directed tests of the restart and interrupt rules, each a history that broke an earlier
+// form of them (docs/protocol.md, "What a back-end must survive").
+
+func perDialect(t *testing.T, run func(t *testing.T, d dialect)) {
+	for _, d := range dialects {
+		t.Run(d.String(), func(t *testing.T) { run(t, d) })
+	}
+}
+
+// live starts a bus and a driver and brings it to where it has all its answers.
+func live(t *testing.T, d dialect, toys ...*toy) *frontEnd {
+	t.Helper()
+	f := newFrontEnd(newRig(t, newRegion(t), nil, toys...).start(), d, 0)
+	f.rest()
+	f.quiesce()
+	return f
+}
+
+// quiesce takes interrupts until the bus sleeps and no ring is left.
+func (f *frontEnd) quiesce() {
+	for {
+		f.settle()
+		select {
+		case <-f.line.out.c:
+			f.interrupt()
+		default:
+			return
+		}
+	}
+}
+
+// until waits for something the back-end does on its own; it fails the test after a long time.
+func (r *rig) until(what string, cond func() bool) {
+	r.t.Helper()
+	for began := time.Now(); !cond(); time.Sleep(100 * time.Microsecond) {
+		if time.Since(began) > hang {
+			r.t.Fatalf("never happened: %s; log:\n%s", what, r.log)
+		}
+	}
+}
+
+func (f *frontEnd) usedIdx(q int) uint16 { return f.mem.Load16(f.layout(q).Used + 2) }
+
+func TestT01_StaleAckOfAnOlderInterrupt(t *testing.T) {
+	perDialect(t, func(t *testing.T, d dialect) {
+		f := live(t, d)
+		// An interrupt handler has read the status and run its callbacks ...
+		is := f.get(RegInterruptStatus)
+		f.callbacks()
+		// ... when the next completion is published ...
+		f.offer(0)
+		f.line.kick()
+		f.until("second completion", func() bool { return f.usedIdx(0) == f.sub[0] })
+		// ... and only then acknowledges what it had read.
+		f.put(RegInterruptACK, is)
+		f.line.kick()
+		f.settle()
+		f.interrupt()
+		if f.seen[0] != f.sub[0] {
+			t.Errorf("handler saw %d of %d completions: interrupt lost", f.seen[0], f.sub[0])
+		}
+	})
+}
+
+func TestT02_AckOverwrittenByZero(t *testing.T) {
+	perDialect(t, func(t *testing.T, d dialect) {
+		f := live(t, d)
+		f.pause(pointWoken, 1)
+		f.put(RegInterruptACK, 1)
+		f.line.kick()
+		f.awaitPause()
+		f.put(RegInterruptACK, 0)
+		f.goOn()
+		f.more()
+	})
+}
+
+func TestT03_KickMergedWithAck(t *testing.T) {
+	perDialect(t, func(t *testing.T, d dialect) {
+		f := live(t, d)
+		f.put(RegInterruptACK, 1)
+		f.offer(0)
+		f.offer(1)
+		f.line.kick()
+		f.until("both requests served", func() bool { return f.usedIdx(0) == f.sub[0] && f.usedIdx(1) == f.sub[1] })
+	})
+}
+
+func TestT04_DoorbellAtTheEdges(t *testing.T) {
+	for _, p := range []point{pointWoken, pointIdle} {
+		t.Run(fmt.Sprintf("point%d", p), func(t *testing.T) {
+			f := live(t, virtioExp)
+			f.pause(p, 1)
+			f.line.kick()
+			f.awaitPause()
+			f.offer(0)
+			f.line.kick()
+			f.goOn()
+			f.until("the request served", func() bool { return f.usedIdx(0) == f.sub[0] })
+		})
+	}
+}
+
+func TestT05_RebootAfterStatusWasRead(t *testing.T) {
+	perDialect(t, func(t *testing.T, d dialect) {
+		r := newRig(t, newRegion(t), nil, &toy{queues: 1, id: 0x4001}).start()
+		f := newFrontEnd(r, d, 0)
+		f.run("Status=4")
+		f.settle()
+		r.pause(pointStatus, 1)
+		f.advance() // Status=4
+		f.advance() // ring
+		r.awaitPause()
+		f.walk(2) // live: offers
+		f.boot()
+		f.walk(stepIndex(f, "ack 0"))
+		r.goOn()
+		f.rest()
+		f.more()
+	})
+}
+
+// stepIndex is how many steps come before the one named.
+func stepIndex(f *frontEnd, name string) int {
+	for i, s := range f.steps {
+		if s.name == name {
+			return i
+		}
+	}
+	f.t.Fatalf("no step %q", name)
+	return 0
+}
+
+func TestT06_RebootBetweenRequestAndCanary(t *testing.T) {
+	perDialect(t, func(t *testing.T, d dialect) {
+		for _, upTo := range []string{"QueueNum 0", "ack 0"} {
+			t.Run(upTo, func(t *testing.T) {
+				r := newRig(t, newRegion(t), nil).start()
+				f := newFrontEnd(r, d, 0)
+				f.run("QueuePFN 1")
+				f.settle()
+				r.pause(pointPFN, 1)
+				f.advance()
+				f.advance() // ring
+				r.awaitPause()
+				f.boot()
+				f.walk(stepIndex(f, upTo))
+				r.goOn()
+				f.rest()
+				f.more()
+			})
+		}
+	})
+}
+
+func TestT07_RebootBetweenSentinelAndAck(t *testing.T) {
+	perDialect(t, func(t *testing.T, d dialect) {
+		for q := 1; q <= 2; q++ {
+			for _, upTo := range []string{"Status=2", "QueueNum 0", "QueueAlign 0", "QueuePFN 0", "ack 0"} {
+				t.Run(fmt.Sprintf("q%d/%s", q-1, upTo), func(t *testing.T) {
+					r := newRig(t, newRegion(t), nil)
+					r.pause(pointPoison, q)
+					r.start()
+					f := newFrontEnd(r, d, 0)
+					f.run(fmt.Sprintf("ack %d", q-1))
+					r.awaitPause()
+					f.boot()
+					f.walk(stepIndex(f, upTo))
+					r.goOn()
+					f.rest()
+					f.more()
+				})
+			}
+		}
+	})
+}
+
+func TestT08_RebootBetweenAckAndSecondLook(t *testing.T) {
+	perDialect(t, func(t *testing.T, d dialect) {
+		for _, upTo := range []string{"Status=2", "ack 0", "QueueSel=1", "ack 1"} {
+			t.Run(upTo, func(t *testing.T) {
+				r := newRig(t, newRegion(t), nil)
+				r.pause(pointAcked, 1)
+				r.start()
+				f := newFrontEnd(r, d, 0)
+				f.run("ack 0")
+				r.awaitPause()
+				f.boot()
+				f.walk(stepIndex(f, upTo))
+				r.goOn()
+				f.rest()
+				f.more()
+			})
+		}
+	})
+}
+
+func TestT09_SlowRebootOverFreshAlign(t *testing.T) {
+	perDialect(t, func(t *testing.T, d dialect) {
+		r := newRig(t, newRegion(t), nil).start()
+		f := newFrontEnd(r, d, 0)
+		f.run("QueuePFN 1") // QueueAlign of queue 1 is stored, QueuePFN is queue 0's
+		f.boot()
+		for f.pc < len(f.steps) {
+			f.line.kick()
+			f.settle()
+			if !f.advance() {
+				f.sleep()
+			}
+		}
+		f.verify()
+		if r.bus.slots[0].queues[0].num != uint32(f.nums[0]) {
+			t.Errorf("queue 0 was configured with %d entries, want %d", r.bus.slots[0].queues[0].num, f.nums[0])
+		}
+	})
+}
+
+func TestT10_TornSnapshotOfTheNextRequest(t *testing.T) {
+	for _, d := range []dialect{virtioExp, v2025} {
+		t.Run(d.String(), func(t *testing.T) {
+			r := newRig(t, newRegion(t), nil).start()
+			f := newFrontEnd(r, d, 0)
+			f.run("QueueSel=1")
+			f.settle()
+			f.put(RegQueuePFN, f.pfn(0)) // the rewrite, in case it was acknowledged again
+			r.pause(pointSel, 1)
+			f.line.kick()
+			r.awaitPause()
+			f.advance() // QueueSel=1
+			f.advance() // QueueNum 1
+			r.goOn()
+			f.settle()
+			if n := r.bus.slots[0].queues[0].num; n != uint32(f.nums[0]) {
+				t.Errorf("queue 0 has %d entries now, want %d", n, f.nums[0])
+			}
+			f.rest()
+			f.more()
+		})
+	}
+}
+
+func TestT11_RewriteOfALiveQueueStays(t *testing.T) {
+	for _, d := range []dialect{virtioExp, v2025} {
+		t.Run(d.String(), func(t *testing.T) {
+			f := live(t, d)
+			f.put(RegQueuePFN, f.pfn(1))
+			f.line.kick()
+			f.settle()
+			if pfn := f.get(RegQueuePFN); pfn != f.pfn(1) {
+				t.Errorf("QueuePFN is %#x: a queue in use was acknowledged again", pfn)
+			}
+			f.more()
+		})
+	}
+}
+
+func TestT12_DeadRequestAckedUnderTheLiveOne(t *testing.T) {
+	perDialect(t, func(t *testing.T, d dialect) {
+		r := newRig(t, newRegion(t), nil)
+		r.pause(pointWoken, 1)
+		r.start()
+		r.awaitPause()
+		f := newFrontEnd(r, d, 0)
+		f.run("ack 0") // asked, never looked at
+		f.boot()
+		f.walk(stepIndex(f, "QueuePFN 0"))
+		r.goOn()
+		f.settle()
+		if f.get(RegQueuePFN) != QueueAck {
+			t.Fatal("the dead request was not acknowledged: the test is void")
+		}
+		for len(f.line.out.c) > 0 {
+			<-f.line.out.c
+		}
+		rung := f.line.out.rung.Load()
+		f.advance() // QueuePFN 0
+		f.advance() // ring
+		f.settle()
+		if f.get(RegQueuePFN) != QueueAck {
+			t.Fatal("the live request was not acknowledged")
+		}
+		if n := f.line.out.rung.Load() - rung; n != 0 {
+			t.Errorf("%d interrupts for an acknowledgement that looks like a rewrite's, want none", n)
+		}
+		f.rest()
+		f.more()
+	})
+}
+
+func TestT13_RebootWithStatusSevenThroughout(t *testing.T) {
+	f := live(t, v2025)
+	for range 2 {
+		f.boot()
+		f.rest()
+		f.more()
+		f.quiesce()
+	}
+}
+
+func TestT14_StaleAckOverAReboot(t *testing.T) {
+	f := live(t, zephyr2021)
+	if f.get(RegQueuePFN) != QueueAck {
+		t.Fatal("QueuePFN does not hold the acknowledgement: the test is void")
+	}
+	f.boot()
+	f.put(RegQueuePFN, QueueAck)
+	f.rest()
+	f.more()
+}
+
+func TestT15_RingsThatSurviveAReboot(t *testing.T) {
+	perDialect(t, func(t *testing.T, d dialect) {
+		f := live(t, d)
+		for range 4 {
+			f.more()
+		}
+		f.quiesce()
+		if f.usedIdx(0) != 5 {
+			t.Fatalf("used index %d, want 5: the test is void", f.usedIdx(0))
+		}
+		f.noload = true
+		f.boot()
+		f.rest()
+		f.more()
+	})
+}
+
+func TestT16_RingsZeroedUnderALiveDevice(t *testing.T) {
+	perDialect(t, func(t *testing.T, d dialect) {
+		f := live(t, d)
+		f.more()
+		f.quiesce()
+		l := f.layout(0)
+		f.mem.Zero(l.Avail, 4)
+		f.mem.Zero(l.Used, 4)
+		rung := f.line.out.rung.Load()
+		for range 3 {
+			f.line.kick()
+			f.settle()
+		}
+		if used := f.usedIdx(0); used != 0 {
+			t.Errorf("used index %d: the device wrote into a ring that is being rebuilt", used)
+		}
+		if n := f.line.out.rung.Load(); n != rung {
+			t.Errorf("%d interrupts from a suspended queue", n-rung)
+		}
+		f.offer(1)
+		f.line.kick()
+		f.until("the other queue goes on", func() bool { return f.usedIdx(1) == f.sub[1] })
+		f.boot()
+		f.rest()
+		f.more()
+	})
+}
+
+func TestT17_RebootWithAWorkerInsideARequest(t *testing.T) {
+	perDialect(t, func(t *testing.T, d dialect) {
+		inside, leave := make(chan struct{}), make(chan struct{})
+		blocked := false
+		dev := &toy{queues: 1, id: 0x4001}
+		dev.handle = func(int, *vring.Chain) {
+			if !blocked {
+				blocked = true
+				close(inside)
+				<-leave
+			}
+		}
+		f := newFrontEnd(newRig(t, newRegion(t), nil, dev).start(), d, 0)
+		f.run("answer 0")
+		<-inside
+		f.boot()
+		for !f.steps[f.pc].poll {
+			f.advance()
+			f.settle()
+		}
+		if f.advance() {
+			t.Fatal("acknowledged while the old session's worker is inside a request")
+		}
+		close(leave)
+		f.run("offer 0")
+		if used := f.usedIdx(0); used != 0 {
+			t.Errorf("used index %d: the old session completed into the new one's ring", used)
+		}
+		f.rest()
+		f.more()
+	})
+}
+
+func TestT19_RebootWithOtherRings(t *testing.T) {
+	perDialect(t, func(t *testing.T, d dialect) {
+		played := 0
+		for p := pointWoken; p <= pointIdle; p++ {
+			if p != pointReread {
+				played += every(t, d, p, nil, func(f *frontEnd) {
+					for i := range f.pages {
+						f.pages[i] += 8
+						f.nums[i] *= 2
+					}
+				})
+			}
+		}
+		t.Logf("%d scenarios", played)
+	})
+}
+
+func TestT20_RebootEndsTheNeighboursSession(t *testing.T) {
+	perDialect(t, func(t *testing.T, d dialect) {
+		inside, leave := make(chan struct{}), make(chan struct{})
+		a := &toy{queues: 1, id: 0x4001}
+		b := &toy{queues: 1, id: 0x4002}
+		blocked := false
+		b.handle = func(int, *vring.Chain) {
+			if !blocked {
+				blocked = true
+				close(inside)
+				<-leave
+			}
+		}
+		r := newRig(t, newRegion(t), nil, a, b).start()
+		fa, fb := newFrontEnd(r, d, 0), newFrontEnd(r, d, 1)
+		fa.rest()
+		fb.run("answer 0")
+		<-inside
+		fa.boot()
+		fa.run("ack 0")
+		fa.settle()
+		if fa.steps[fa.pc].do() {
+			t.Fatal("acknowledged while a worker of the neighbour is inside a request")
+		}
+		close(leave)
+		fa.rest()
+		if b.ended.Load() != 1 {
+			t.Errorf("neighbour's session ended %d times, want 1", b.ended.Load())
+		}
+		fb.boot()
+		fb.rest()
+		fb.more()
+		fa.more()
+	})
+}
+
+func TestT21_PlainStores(t *testing.T) {
+	perDialect(t, func(t *testing.T, d dialect) {
+		played := 0
+		for p := pointWoken; p <= pointIdle; p++ {
+			played += every(t, d, p, func(o *Options) { o.PlainStore = true }, nil)
+		}
+		t.Logf("%d scenarios", played)
+	})
+	t.Run("device memory", func(t *testing.T) {
+		if raceEnabled {
+			t.Skip("both sides race on this heap memory by design")
+		}
+		perDialect(t, func(t *testing.T, d dialect) {
+			region, _ := shmem.NewStrict(winSize, 4) // a compare-and-swap panics
+			f := newFrontEnd(newRig(t, region, nil).start(), d, 0)
+			f.rest()
+			f.boot()
+			f.rest()
+			f.more()
+		})
+	})
+}
+
+// A reboot inside the window that plain stores cannot close is noticed, said, and recovered.
+func TestT21_RebootInsideAPlainStore(t *testing.T) {
+	r := newRig(t, newRegion(t), func(o *Options) { o.PlainStore = true }).start()
+	f := newFrontEnd(r, zephyr2021, 0)
+	f.rest()
+	f.boot()
+	f.run("QueuePFN 1")
+	f.settle()
+	r.pause(pointReread, 1)
+	f.advance() // QueuePFN 1
+	f.advance() // ring
+	r.awaitPause()
+	f.boot()
+	f.walk(stepIndex(f, "ack 0")) // queue 0's new request is about to be overwritten
+	r.goOn()
+	f.rest()
+	f.more()
+	for _, want := range []string{"restarted during an acknowledgement", "taken over from the session before"} {
+		if !strings.Contains(r.log.String(), want) {
+			t.Errorf("log does not say %q:\n%s", want, r.log)
+		}
+	}
+}
