@@ -38,7 +38,7 @@ func (r *Region) writeDevice(dst unsafe.Pointer, p []byte) {
 		switch r.widest(unsafe.Add(dst, i), n-i) {
 		case 8:
 			for ; i+8 <= n; i += 8 {
-				*(*uint64)(r.word(dst, i, 8)) = binary.LittleEndian.Uint64(p[i:i+8])
+				*(*uint64)(r.word(dst, i, 8)) = binary.LittleEndian.Uint64(p[i : i+8])
 			}
 		case 4:
 			*(*uint32)(r.word(dst, i, 4)) = binary.LittleEndian.Uint32(p[i:])

@@ -74,38 +74,6 @@ func ExampleSpace() {
 	// 18446744073709551615 bytes at 0x37020000 are outside any one window
 }
 
-// A file truncated while it is mapped costs an error, not the process.
-func ExampleGuard() {
-	dir, err := os.MkdirTemp("", "shmem")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	region, err := shmem.OpenFile(dir+"/window", int64(os.Getpagesize()))
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer region.Close()
-	span, err := region.Span(0, region.Size())
-	if err != nil {
-		log.Fatal(err)
-	}
-
-	read := func() (v uint32, err error) {
-		defer shmem.Recover(&err, shmem.Guard())
-		return span.Load32(0), nil
-	}
-	_, before := read()
-	if err := region.File().Truncate(0); err != nil {
-		log.Fatal(err)
-	}
-	_, after := read()
-	_, gone := after.(*shmem.FaultError)
-	fmt.Println(before, gone)
-	// Output:
-	// <nil> true
-}
-
 // A device arms its wake-up and looks once more before it sleeps.
 func ExampleFence() {
 	region := shmem.NewHeap(4096)

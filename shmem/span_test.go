@@ -3,6 +3,7 @@ package shmem
 import (
 	"fmt"
 	"math"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -155,6 +156,23 @@ func TestLoad16_Halves(t *testing.T) {
 		// The rest of the word may lie outside.
 		if got := s.Slice(off, 2).Load16(0); got != want {
 			t.Errorf("at %d, alone: %#x, want %#x", off, got, want)
+		}
+	}
+}
+
+// The word around a value at the end of a page does not reach into the next one.
+func TestLoad16_Page(t *testing.T) {
+	r, err := OpenFile(filepath.Join(t.TempDir(), "window"), 2*page)
+	s := mustSpan(t, r, err)
+	if err := r.File().Truncate(page); err != nil {
+		t.Fatal(err)
+	}
+	end := uint64(page)
+	s.Store16Plain(end-2, 0x1234)
+	for _, start := range []uint64{0, 1, 2, 3, end - 2} {
+		var got uint16
+		if err := guarded(func() { got = s.Slice(start, end-start).Load16(end - 2 - start) }); err != nil || got != 0x1234 {
+			t.Errorf("in a span at %d: %#x, %v", start, got, err)
 		}
 	}
 }
