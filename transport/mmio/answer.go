@@ -30,8 +30,13 @@ func (s *slot) answer(pfn uint32, status *virtio.Status) (again bool) {
 		if s.open {
 			return s.repeat(r, align, status)
 		}
-		if align == sentinel || r != s.last {
+		if align == sentinel {
 			return false // what the old session left behind
+		}
+		// Until QueuePFN is stored the words around the old value are the next request's. A
+		// driver stores it at once, so what stands like this for long is the request.
+		if r != s.last && !s.stood(r) {
+			return false
 		}
 	}
 	ring, err := s.check(r, align)
@@ -87,9 +92,13 @@ func (s *slot) repeat(r request, align uint32, status *virtio.Status) (again boo
 	if !ring && !s.bus.cas {
 		// A plain store could erase the next queue's request, so not before this one has stood
 		// for longer than a driver needs from here to its next store.
-		if ring = s.overdue(r, *status); !ring {
+		if *status&virtio.DriverOK != 0 && !s.stale {
+			return false // the driver is past its boot: it waits for nothing
+		}
+		if ring = s.stood(r); !ring {
 			return false
 		}
+		s.bus.log.Warn("queue request was missed and is answered late", "device", s.name, "queue", r.sel)
 	}
 	if !s.fresh(last) {
 		return false
@@ -112,16 +121,13 @@ func (s *slot) repeat(r request, align uint32, status *virtio.Status) (again boo
 	return false
 }
 
-// standTime is how long a value must stand in QueuePFN, the driver still booting, to be taken
-// for a request that was missed.
+// standTime is how long a value must stand in QueuePFN to be taken for a request where the
+// words around it do not prove one: longer than a driver needs to its next store.
 const standTime = 10 * time.Millisecond
 
-// overdue reports whether a repeated value has stood for standTime; if not, it has the bus look
-// again then.
-func (s *slot) overdue(r request, status virtio.Status) bool {
-	if status&virtio.DriverOK != 0 && !s.stale {
-		return false // the driver is past its boot: it waits for nothing
-	}
+// stood reports whether a request has stood for standTime; if not, it has the bus look again
+// then.
+func (s *slot) stood(r request) bool {
 	if s.stands != r {
 		s.stands, s.since = r, time.Now()
 		time.AfterFunc(standTime, s.Wake)
@@ -131,7 +137,6 @@ func (s *slot) overdue(r request, status virtio.Status) bool {
 		return false
 	}
 	s.stands = request{}
-	s.bus.log.Warn("queue request was missed and is answered late", "device", s.name, "queue", r.sel)
 	return true
 }
 

@@ -415,6 +415,19 @@ func TestT19_RebootWithOtherRings(t *testing.T) {
 	})
 }
 
+// Another image may use the same page with another size: QueuePFN alone does not tell.
+func TestT19_RebootWithOtherSizeOnTheSamePage(t *testing.T) {
+	perDialect(t, func(t *testing.T, d dialect) {
+		f := live(t, d)
+		for i := range f.nums {
+			f.nums[i] *= 4
+		}
+		f.boot()
+		f.rest()
+		f.more()
+	})
+}
+
 func TestT20_RebootEndsTheNeighboursSession(t *testing.T) {
 	perDialect(t, func(t *testing.T, d dialect) {
 		inside, leave := make(chan struct{}), make(chan struct{})
