@@ -1,33 +1,32 @@
 package driver
 
 import (
-	"context"
-	"errors"
+	"fmt"
+	"sync/atomic"
 
 	"github.com/hypervisorless/virtio/shmem"
+	"github.com/hypervisorless/virtio/transport/mmio"
 	"github.com/hypervisorless/virtio/virtio"
 )
 
-// Device is one device of a window. Its methods are safe for concurrent use.
+// Device is one device of a window. Its methods are safe for concurrent use, save that Boot, its
+// steps and Start are one goroutine's.
 type Device struct {
-	w      *Window
-	slot   int
-	regs   shmem.Span
-	id     virtio.DeviceID
-	queues []*Queue
+	w    *Window
+	slot int
+	addr uint64
+	regs shmem.Span
+	id   virtio.DeviceID
+	pool *pool
+
+	queues     []*Queue
+	changed    func()
+	generation uint32 // of the configuration space when last told; the interrupt's
+	features   atomic.Uint32
 }
 
-// Config is what a driver asks of a device.
-type Config struct {
-	// Sizes holds the size of each queue, a power of two; 0 means 128 or the device's maximum,
-	// whichever is less. Its length is how many queues are set up.
-	Sizes []uint16
-	// Features is what the driver understands; what the device offers of it is acknowledged.
-	Features virtio.Features
-	// ConfigChanged, if not nil, is called when the device says that its configuration space
-	// reads differently now. It must not block.
-	ConfigChanged func()
-}
+// Window is the window the device is in.
+func (d *Device) Window() *Window { return d.w }
 
 // Slot is the position of the device's header in the window, from 0.
 func (d *Device) Slot() int { return d.slot }
@@ -35,17 +34,8 @@ func (d *Device) Slot() int { return d.slot }
 // ID is the device's type.
 func (d *Device) ID() virtio.DeviceID { return d.id }
 
-// Offered is the set of features the device offers.
-func (d *Device) Offered() virtio.Features { return virtio.Features{} }
-
-// Negotiated is the set of features acknowledged by the driver; empty before that.
-func (d *Device) Negotiated() virtio.Features { return virtio.Features{} }
-
-// ReadConfig fills p with the configuration space from offset off, all of one generation.
-func (d *Device) ReadConfig(p []byte, off int) error { return errors.New("driver: not yet") }
-
-// Alloc takes n bytes of the memory the device's buffers may lie in.
-func (d *Device) Alloc(n int) (Buffer, error) { return Buffer{}, errors.New("driver: not yet") }
+// String names the device for messages.
+func (d *Device) String() string { return fmt.Sprintf("%v in slot %d", d.id, d.slot) }
 
 // Queue is queue i, or nil when Boot did not set it up.
 func (d *Device) Queue(i int) *Queue {
@@ -55,23 +45,48 @@ func (d *Device) Queue(i int) *Queue {
 	return d.queues[i]
 }
 
-// Start brings the device up: all steps of Boot. Waits end with ctx, or sooner where the dialect
-// says so.
-func (d *Device) Start(ctx context.Context, c Config) error { return errors.New("driver: not yet") }
+// Alloc takes n bytes of the memory where the device's buffers may lie.
+func (d *Device) Alloc(n int) (Buffer, error) { return alloc(d.pool, n) }
 
-// Boot returns the bring-up of the device as steps to be done in order, once. A test that stops
-// in between is a front-end that died there; it boots again with a new Window, and finds its
-// rings at the same addresses if it does the same things.
-func (d *Device) Boot(c Config) ([]Step, error) { return nil, errors.New("driver: not yet") }
-
-// Step is one step of a bring-up: one store to a register, one wait or one doorbell, and what
-// has to be read for it. (The rings are cleared in steps of their own, a whole ring each.)
-type Step struct {
-	// Name says what is done: "Status=1", "QueuePFN=0" (of queue 0), "wait ack 0",
-	// "rewrite PFN 0", "ring".
-	Name string
-	do   func(context.Context) error
+// Negotiated is the set of features acknowledged by the driver; empty before that.
+func (d *Device) Negotiated() virtio.Features {
+	return virtio.Features{}.SetWord(0, d.features.Load())
 }
 
-// Do does the step. Only the waits look at ctx.
-func (s Step) Do(ctx context.Context) error { return s.do(ctx) }
+// Offered is the set of features the device offers.
+func (d *Device) Offered() (f virtio.Features, err error) {
+	err = d.w.guarded(func() error {
+		f = f.SetWord(0, d.load(mmio.RegDeviceFeatures))
+		return nil
+	})
+	return f, err
+}
+
+// configLooks bounds the looks at a configuration space that changes all the time.
+const configLooks = 1000
+
+// ReadConfig fills p with the configuration space from offset off, all of one generation
+// (2.5.1).
+func (d *Device) ReadConfig(p []byte, off int) error {
+	if off < 0 || off > mmio.ConfigSize || len(p) > mmio.ConfigSize-off {
+		return fmt.Errorf("driver: %v: %d bytes at %d are outside of a configuration space", d, len(p), off)
+	}
+	err := d.w.guarded(func() error {
+		for range configLooks {
+			before := d.load(mmio.RegConfigGeneration)
+			d.regs.ReadAt(p, mmio.RegConfig+uint64(off))
+			// It is odd while the back-end is writing.
+			if before&1 == 0 && d.load(mmio.RegConfigGeneration) == before {
+				return nil
+			}
+		}
+		return fmt.Errorf("configuration space never stood still in %d looks", configLooks)
+	})
+	if err != nil {
+		return fmt.Errorf("driver: %v: %w", d, err)
+	}
+	return nil
+}
+
+func (d *Device) load(reg uint64) uint32     { return d.regs.Load32(reg) }
+func (d *Device) store(reg uint64, v uint32) { d.regs.Store32(reg, v) }

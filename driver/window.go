@@ -31,7 +31,7 @@ type Window struct {
 	opts  Options
 	space *shmem.Space
 	all   shmem.Span
-	busy  func() // tells a line without a signal that a look found work
+	busy  func() // set for a line without a signal: tells it that a look found work
 	guard bool   // the memory can vanish
 	pump  chan struct{}
 
@@ -67,7 +67,7 @@ func Open(o Options) (*Window, error) {
 		return nil, fmt.Errorf("driver: %w", err)
 	}
 	w := &Window{
-		opts: o, space: space, all: all, busy: func() {}, guard: !space.Sealed(),
+		opts: o, space: space, all: all, guard: !space.Sealed(),
 		pump: make(chan struct{}, 1), rung: make(chan struct{}),
 	}
 	if a, ok := o.Line.(notify.Adaptive); ok {

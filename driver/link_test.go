@@ -1,0 +1,156 @@
+package driver_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/hypervisorless/virtio/driver"
+	"github.com/hypervisorless/virtio/notify"
+	"github.com/hypervisorless/virtio/shmem"
+	"github.com/hypervisorless/virtio/transport/mmio"
+	"github.com/hypervisorless/virtio/virtio"
+	"github.com/hypervisorless/virtio/vring"
+)
+
+const (
+	winAddr = 0x37000000
+	winSize = 1 << 20
+	hang    = 30 * time.Second // only ever reached by a test that fails
+)
+
+// bounded is a context that ends a hang.
+func bounded(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), hang)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// echo is a device that answers each request with the bytes it read, by its own rules.
+type echo struct {
+	queues   int
+	features virtio.Features
+	config   atomic.Pointer[[]byte]
+	session  chan *virtio.Session
+	hold     chan struct{} // if not nil, a request is answered for each token
+}
+
+func (e *echo) Info() virtio.Info {
+	return virtio.Info{ID: virtio.IDEntropy, Features: e.features.Without(virtio.FeatureSet(virtio.EventIdx)), Queues: make([]uint16, e.queues), ConfigLen: 8}
+}
+
+func (e *echo) ReadConfig(p []byte, off int) {
+	if c := e.config.Load(); c != nil {
+		copy(p, (*c)[off:])
+	}
+}
+
+func (e *echo) Serve(ctx context.Context, s *virtio.Session) error {
+	if e.session != nil {
+		e.session <- s
+	}
+	done := make(chan error, e.queues)
+	for i := range e.queues {
+		go func() {
+			buf := make([]byte, 1<<16)
+			if s.Queue(i) == nil {
+				<-ctx.Done()
+				done <- ctx.Err()
+				return
+			}
+			done <- s.Queue(i).Handle(ctx, func(c *vring.Chain) error {
+				if e.hold != nil {
+					select {
+					case <-e.hold:
+					case <-ctx.Done():
+						return ctx.Err()
+					}
+				}
+				n, err := c.Read(buf)
+				if err != nil && err != io.EOF {
+					return err
+				}
+				_, err = c.Write(buf[:min(uint64(n), c.Writable())])
+				return err
+			})
+		}()
+	}
+	var errs []error
+	for range e.queues {
+		errs = append(errs, <-done)
+	}
+	return errors.Join(errs...)
+}
+
+// device names a backend for serve.
+type device struct {
+	name    string
+	backend virtio.Backend
+	mem     uint64
+}
+
+// serve runs a monitor until the test ends.
+func serve(t testing.TB, o mmio.Options, devices ...device) {
+	t.Helper()
+	o.Addr = winAddr
+	o.Log = slog.New(slog.DiscardHandler)
+	bus, err := mmio.NewBus(o)
+	assert.NilError(t, err)
+	for _, d := range devices {
+		assert.NilError(t, bus.Add(d.name, d.backend, d.mem))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- bus.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		assert.NilError(t, <-done)
+	})
+}
+
+// open is a front-end of the window; its doorbell is served until the test ends.
+func open(t testing.TB, o driver.Options) *driver.Window {
+	t.Helper()
+	o.Addr = winAddr
+	w, err := driver.Open(o)
+	assert.NilError(t, err)
+	t.Cleanup(func() { _ = w.Close() })
+	return w
+}
+
+func run(t testing.TB, w *driver.Window) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+}
+
+// linked is a started echo device in a window of its own.
+func linked(t testing.TB, e *echo, o driver.Options, sizes ...uint16) *driver.Device {
+	t.Helper()
+	region := shmem.NewHeap(winSize)
+	host, guest := notify.NewPair()
+	serve(t, mmio.Options{Region: region, Line: host, Offer: e.features}, device{"echo", e, 0})
+	o.Region, o.Line = region, guest
+	w := open(t, o)
+	d, err := w.Find(bounded(t), virtio.IDEntropy, 0)
+	assert.NilError(t, err)
+	if len(sizes) == 0 {
+		sizes = make([]uint16, e.queues)
+	}
+	assert.NilError(t, d.Start(bounded(t), driver.Config{Sizes: sizes, Features: e.features}))
+	return d
+}
+
+var dialects = []driver.Dialect{driver.Zephyr2021, driver.VirtioExp, driver.V2025}
