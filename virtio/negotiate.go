@@ -9,12 +9,11 @@ var requires = []struct{ bit, base Feature }{
 	{OrderPlatform, Version1},
 }
 
-// never lists bits that are not to be offered: those of PCI alone, the reserved ones, and
-// those that nothing here implements (2.2.2, 6.2, 6.3).
-var never = FeatureSet(NotifyOnEmpty, 30, RingPacked, SRIOV, NotificationData, NotifConfigData,
-	RingReset, AdminVQ, 42, Suspend, 44, 45, 46, 47, 48, 49)
+// offerable holds what a transport may offer: the bits that are neither reserved, nor another
+// transport's, nor without anything here that implements them (2.2.2, 6.2, 6.3).
+var offerable = FeatureSet(AnyLayout, IndirectDesc, EventIdx, Version1, AccessPlatform, InOrder, OrderPlatform)
 
-// The bits of the rings and transports; all others are device types' (2.2).
+// The bits that are no device type's (2.2).
 const (
 	firstReserved Feature = 24
 	lastReserved  Feature = 49
@@ -22,17 +21,13 @@ const (
 
 // checkOffer refuses what a device must not offer.
 func checkOffer(info Info, transport Features) error {
-	for b := range Feature(FeatureBits) {
-		reserved := b >= firstReserved && b <= lastReserved
-		if info.Features.Has(b) && reserved {
+	for b := firstReserved; b <= lastReserved; b++ {
+		if info.Features.Has(b) {
 			return fmt.Errorf("feature %d belongs to the rings and the transport, not to a device", b)
 		}
-		if transport.Has(b) && !reserved {
-			return fmt.Errorf("feature %d belongs to the device, not to the transport", b)
-		}
 	}
-	if bad := transport.And(never); bad != (Features{}) {
-		return fmt.Errorf("features %v are not to be offered", bad)
+	if bad := transport.Without(offerable); bad != (Features{}) {
+		return fmt.Errorf("features %v are not to be offered by a transport", bad)
 	}
 	if transport.Has(InOrder) && !info.InOrder {
 		return fmt.Errorf("feature %d (IN_ORDER): the device does not complete its queues in order", InOrder)

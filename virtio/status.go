@@ -1,6 +1,9 @@
 package virtio
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Status is the device status field (2.1).
 type Status uint8
@@ -15,21 +18,27 @@ const (
 	Failed      Status = 128
 )
 
+var statusNames = []struct {
+	bit  Status
+	name string
+}{
+	{Acknowledge, "acknowledge"}, {Driver, "driver"}, {FeaturesOK, "features-ok"},
+	{DriverOK, "driver-ok"}, {NeedsReset, "needs-reset"}, {Failed, "failed"},
+}
+
 func (s Status) String() string {
 	if s == 0 {
 		return "reset"
 	}
 	var names []string
-	for _, b := range []struct {
-		bit  Status
-		name string
-	}{
-		{Acknowledge, "acknowledge"}, {Driver, "driver"}, {FeaturesOK, "features-ok"},
-		{DriverOK, "driver-ok"}, {NeedsReset, "needs-reset"}, {Failed, "failed"},
-	} {
+	for _, b := range statusNames {
 		if s&b.bit != 0 {
 			names = append(names, b.name)
+			s &^= b.bit
 		}
+	}
+	if s != 0 {
+		names = append(names, fmt.Sprintf("%#x", uint8(s)))
 	}
 	return strings.Join(names, "+")
 }
