@@ -76,7 +76,6 @@ func (s *slot) attach() {
 	s.page = PageSize
 	if s.recall() {
 		s.open = true
-		s.raised = 0
 		if err := s.raise(InterruptUsed); err == nil {
 			s.ring()
 		}

@@ -32,6 +32,12 @@ type Options struct {
 	// ConfigInterrupt raises bit 1 of InterruptStatus when a configuration changes. No deployed
 	// front-end handles it.
 	ConfigInterrupt bool
+	// ClearIdle clears the interrupt bit of a device that has had no news for a few
+	// acknowledgements, so that interrupts of its neighbours stop costing the front-end a
+	// callback and an acknowledgement for it. By default the bit stays set for the session.
+	// It relies on two things: runs of the front-end's handler for one device do not overlap,
+	// and its stores are visible here within a millisecond.
+	ClearIdle bool
 	// Wipe clears the whole window at start, a live front-end's memory included. Without it a
 	// window found live is attached to.
 	Wipe bool
@@ -184,6 +190,21 @@ func (b *Bus) stop() error {
 		}
 	}
 	return nil
+}
+
+// clearing reports whether acknowledgements are worth a look: with one live device alone the
+// bit costs nothing.
+func (b *Bus) clearing() bool {
+	if !b.opts.ClearIdle {
+		return false
+	}
+	live := 0
+	for _, s := range b.slots {
+		if s.live {
+			live++
+		}
+	}
+	return live > 1
 }
 
 // quiet reports whether no ended session of the front-end that owns s lingers.

@@ -26,6 +26,9 @@ func (s *slot) scan() (again bool) {
 			return true
 		}
 	}
+	if s.bus.clearing() {
+		s.takeAck()
+	}
 	if s.dirty.Swap(false) {
 		s.publishConfig()
 		if s.bus.opts.ConfigInterrupt && s.live && s.raise(InterruptConfig) == nil {

@@ -2,7 +2,6 @@ package mmio
 
 import (
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,9 +40,8 @@ type slot struct {
 
 	status atomic.Uint32 // as last read, for Stats
 
-	irq    sync.Mutex  // orders InterruptStatus between workers and the scan
-	raised uint32      // InterruptStatus as stored
-	dirty  atomic.Bool // the configuration is to be published anew
+	irq   interrupts
+	dirty atomic.Bool // the configuration is to be published anew
 
 	refusals atomic.Uint64
 }
@@ -71,7 +69,7 @@ func (s *slot) standing() bool { return s.load(RegGuestPageSize) == sentinel }
 // Wake makes the bus look again (virtio.Transport).
 func (s *slot) Wake() { s.bus.opts.Line.Wake() }
 
-// NotifyUsed raises the sticky interrupt bit and rings (R5', virtio.Transport). The used index
+// NotifyUsed raises the interrupt bit and rings (R5', virtio.Transport). The used index
 // is stored already.
 func (s *slot) NotifyUsed(int) {
 	s.bus.at(pointNotify, s)
@@ -92,27 +90,6 @@ func (s *slot) ring() {
 	if err := s.bus.opts.Line.Raise(); err != nil {
 		s.bus.log.Warn("doorbell failed", "device", s.name, "err", err)
 	}
-}
-
-// raise sets bits of InterruptStatus; they stay for the session.
-func (s *slot) raise(bits uint32) (err error) {
-	s.irq.Lock()
-	defer s.irq.Unlock()
-	if s.raised|bits == s.raised {
-		return nil
-	}
-	defer shmem.Recover(&err, shmem.Guard())
-	s.store(RegInterruptStatus, s.raised|bits)
-	s.raised |= bits
-	return nil
-}
-
-// lower clears InterruptStatus at a session's end.
-func (s *slot) lower() {
-	s.irq.Lock()
-	defer s.irq.Unlock()
-	s.raised = 0
-	s.store(RegInterruptStatus, 0)
 }
 
 // end tells the session to end; the device lets go in its own time.
