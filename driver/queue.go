@@ -37,6 +37,9 @@ type Queue struct {
 // batchSize is how many completions are taken in one turn of the lock.
 const batchSize = 32
 
+// Device is the device the queue belongs to.
+func (q *Queue) Device() *Device { return q.d }
+
 func newQueue(d *Device, index int, ring *Ring, pfn uint32) *Queue {
 	ring.Disarm() // until somebody sleeps
 	return &Queue{w: d.w, d: d, index: index, pfn: pfn, ring: ring, flight: make([]*Request, ring.Size())}
