@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// backlog is how many front-ends may be waiting to replace one another.
-const backlog = 8
+// backlog is how many front-ends may be waiting to replace one another; one more
+// is refused with EAGAIN.
+const backlog = 64
 
 // bind returns a listening socket at path, in place of a dead one if there is.
 func bind(path string) (int, error) {

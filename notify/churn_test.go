@@ -1,83 +1,85 @@
 package notify
 
-import (
-	"runtime"
-	"sync"
-	"sync/atomic"
-	"testing"
-)
+import "testing"
 
-// Connections come and go under a Wait while it is rung and woken; every wake-up
-// and every connection must still end a Wait. A waker asks again only when it
-// was seen, so one loss stops the test.
-func TestListenChurn(t *testing.T) {
-	const wakers, connections = 2, 300
+// Connections are exchanged under a Wait while it is woken.
+func TestListenNoWakeLostBesideConnections(t *testing.T) {
 	path := bellPath(t)
 	host := listen(t, path)
-	var asked, seen [wakers]atomic.Int64
-	var told [wakers]chan struct{}
-	var over atomic.Bool
-	var all sync.WaitGroup
-	for i := range wakers {
-		told[i] = make(chan struct{}, 1)
-		all.Go(func() {
-			for n := int64(1); !over.Load(); n++ {
-				asked[i].Store(n)
-				host.Wake()
-				for seen[i].Load() != n {
-					<-told[i]
-				}
-			}
-		})
-	}
-	all.Go(func() {
-		for ; !over.Load(); runtime.Gosched() {
-			if err := host.Raise(); err != nil {
-				t.Error(err)
-			}
+	var guest Line
+	wakeRounds(t, host, 2000, func() (err error) {
+		before := guest
+		if guest, err = DialUnix(path); err != nil {
+			return err
 		}
-	})
-	waiter := start(func() error {
-		for {
-			if err := host.Wait(); err != nil {
-				return err
-			}
-			for i := range wakers {
-				if n := asked[i].Load(); n != seen[i].Load() {
-					seen[i].Store(n)
-					told[i] <- struct{}{}
-				}
-			}
+		if before != nil {
+			_ = before.Close()
 		}
-	})
-	must(t, withinLong(t, "a connection", func() error {
-		var before Line
-		for i := range connections {
-			guest, err := DialUnix(path)
+		return guest.Wait() // for the ring every connection begins with
+	}, host.Raise)
+	must(t, guest.Close())
+}
+
+// The same with a peer that leaves before the next one comes.
+func TestListenNoWakeLostBesideDisconnections(t *testing.T) {
+	path := bellPath(t)
+	host := listen(t, path)
+	wakeRounds(t, host, 2000, func() error {
+		guest, err := DialUnix(path)
+		if err != nil {
+			return err
+		}
+		if err := guest.Wait(); err != nil {
+			return err
+		}
+		if err := guest.Raise(); err != nil {
+			return err
+		}
+		return guest.Close()
+	}, host.Raise)
+}
+
+// Every connection ends a Wait, whether or not there was one before.
+func TestListenNoConnectionLost(t *testing.T) {
+	path := bellPath(t)
+	host := listen(t, path)
+	var guest Line
+	must(t, withinLong(t, "Wait", func() error {
+		for i := range 2000 {
+			waiter := start(host.Wait)
+			dawdle()
+			next, err := DialUnix(path)
 			if err != nil {
 				return err
 			}
-			if err := guest.Wait(); err != nil { // the ring of a new connection
+			if err := next.Wait(); err != nil {
 				return err
 			}
-			if err := guest.Raise(); err != nil {
+			if err := <-waiter; err != nil {
 				return err
 			}
-			switch { // both ways to go: before the next one comes, and by its coming
-			case i%2 == 0:
-				err = guest.Close()
-			case before != nil:
-				err = before.Close()
+			if guest != nil {
+				_ = guest.Close()
 			}
-			if err != nil {
-				return err
+			if guest = next; i%2 == 0 {
+				_ = guest.Close()
 			}
-			before = guest
 		}
-		over.Store(true)
-		all.Wait()
 		return nil
 	}))
-	must(t, host.Close())
-	wantErr(t, finished(t, "waiter", waiter), ErrClosed)
+}
+
+// An interrupt that comes after its Wake was already seen ends no Wait, and
+// stands in the way of none.
+func TestLateInterrupt(t *testing.T) {
+	host, guest, err := EventfdPair()
+	must(t, err)
+	defer closeBoth(host, guest)
+	for range 100 {
+		done := start(host.Wait)
+		host.(*eventfd).src.Load().interrupt()
+		waitIsParked(t)
+		must(t, guest.Raise())
+		must(t, finished(t, "Wait", done))
+	}
 }

@@ -163,59 +163,13 @@ var cases = []struct {
 		}
 	}},
 	{"NoWakeLost", func(t *testing.T, a, b Line) {
-		// Each waker waits to be seen before it wakes again, so that one lost wake-up
-		// stops it for good; the two of them and the rings race with the undoing of
-		// each other's interrupts.
-		const wakers, rounds = 2, 20_000
-		var asked, seen [wakers]atomic.Int64
-		var told [wakers]chan struct{}
-		var all sync.WaitGroup
-		for i := range wakers {
-			told[i] = make(chan struct{}, 1)
-			all.Go(func() {
-				for n := int64(1); n <= rounds; n++ {
-					asked[i].Store(n)
-					a.Wake()
-					for seen[i].Load() != n {
-						<-told[i]
-					}
-				}
-			})
-		}
-		var over atomic.Bool
-		var rings atomic.Int64
-		ringer := start(func() error {
-			for !over.Load() {
-				rings.Add(1)
-				if err := b.Raise(); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		returns := int64(0)
-		waiter := start(func() error {
-			for {
-				if err := a.Wait(); err != nil || over.Load() {
-					return err
-				}
-				returns++
-				for i := range wakers {
-					if n := asked[i].Load(); n != seen[i].Load() {
-						seen[i].Store(n)
-						told[i] <- struct{}{}
-					}
-				}
-			}
-		})
-		must(t, withinLong(t, "waker", func() error { all.Wait(); return nil }))
-		over.Store(true)
-		a.Wake()
-		must(t, finished(t, "waiter", waiter))
-		must(t, finished(t, "ringer", ringer))
-		if events := wakers*rounds + rings.Load(); returns > events {
-			t.Errorf("Wait returned %d times for %d rings and wake-ups", returns, events)
-		}
+		wakeRounds(t, a, 5000)
+	}},
+	{"NoWakeLostBesideWakes", func(t *testing.T, a, b Line) {
+		wakeRounds(t, a, 5000, func() error { a.Wake(); return nil }, func() error { a.Wake(); return nil })
+	}},
+	{"NoWakeLostBesideRings", func(t *testing.T, a, b Line) {
+		wakeRounds(t, a, 5000, b.Raise, func() error { a.Wake(); return nil })
 	}},
 }
 

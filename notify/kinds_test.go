@@ -156,6 +156,12 @@ func untilParked(t testing.TB, function string, states ...string) {
 func waitParked(t testing.TB, l Line) <-chan error {
 	t.Helper()
 	done := start(l.Wait)
-	untilParked(t, ").Wait(", "IO wait", "chan receive")
+	waitIsParked(t)
 	return done
+}
+
+// waitIsParked returns when a Wait sleeps.
+func waitIsParked(t testing.TB) {
+	t.Helper()
+	untilParked(t, ").Wait(", "IO wait", "chan receive")
 }
