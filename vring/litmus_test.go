@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	"gotest.tools/v3/assert"
 
 	"github.com/hypervisorless/virtio/vring"
@@ -73,9 +74,16 @@ type barrier struct {
 func (b *barrier) wait(me int) {
 	n := b.arrived[me].n.Add(1)
 	for spins := 1; int32(b.arrived[1-me].n.Load()-n) < 0; spins++ {
-		if spins%4096 == 0 {
-			runtime.Gosched()
-		}
+		relax(spins)
+	}
+}
+
+// relax is for loops that spin: now and then it lets somebody else have the CPU, who may be the
+// one that is waited for.
+func relax(spins int) {
+	if spins%1024 == 0 {
+		runtime.Gosched()
+		_, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	}
 }
 

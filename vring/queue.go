@@ -100,10 +100,6 @@ func New(space *shmem.Space, c Config) (*Queue, error) {
 		if err != nil {
 			return fail(fmt.Errorf("%s: %w: %w", p.name, ErrAddress, err))
 		}
-		// A window may place the memory at another alignment than the driver sees.
-		if !span.Aligned(min(p.align, 4)) {
-			return fail(fmt.Errorf("%s at %#x, in memory: %w", p.name, p.addr, ErrAlign))
-		}
 		*p.span = span
 		for _, o := range parts[:i] {
 			// Differences, since the sums may wrap at the top of the address space.

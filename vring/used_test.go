@@ -27,8 +27,8 @@ func stream(t *testing.T, n int, device func(e *env, c *vring.Chain, i int), che
 		served atomic.Bool
 	)
 	driver.Go(func() {
-		offered, poison := 0, make([]byte, room)
-		for done := 0; done < n; {
+		offered, poison, got := 0, make([]byte, room), make([]byte, room)
+		for done, spins := 0, 0; done < n; {
 			for offered < n && offered-done < size {
 				head := uint16(offered) & (size - 1)
 				m.Write(out+uint64(head)*room, poison)
@@ -43,9 +43,12 @@ func stream(t *testing.T, n int, device func(e *env, c *vring.Chain, i int), che
 					t.Errorf("%d requests have come back, not %d", done, n)
 					return
 				}
+				spins++
+				relax(spins)
 				continue
 			}
-			if !check(e, done, elem, m.Read(out+uint64(elem.ID&(size-1))*room, room)) {
+			m.Span(out+uint64(elem.ID&(size-1))*room, room).ReadAt(got, 0)
+			if !check(e, done, elem, got) {
 				t.Errorf("request %d: %v is not its entry", done, elem)
 				return
 			}
@@ -53,13 +56,15 @@ func stream(t *testing.T, n int, device func(e *env, c *vring.Chain, i int), che
 		}
 	})
 	var chain vring.Chain
-	for i := 0; i < n && !t.Failed(); {
+	for i, spins := 0, 0; i < n && !t.Failed(); {
 		ok, err := e.q.Pop(&chain)
 		if err != nil {
 			t.Error(err)
 			break
 		}
 		if !ok {
+			spins++
+			relax(spins)
 			continue
 		}
 		device(e, &chain, i)
