@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/hypervisorless/virtio/notify"
@@ -14,12 +15,17 @@ type doorbell struct {
 	interval time.Duration
 }
 
-// pollInterval is how long a polling monitor sleeps at most.
-const pollInterval = time.Millisecond
+const (
+	pollInterval = time.Millisecond      // a polling monitor sleeps at most, unless told otherwise
+	pollSpin     = 50 * time.Microsecond // it looks again without a sleep for, after it found work
+)
 
 func parseDoorbell(text string) (*doorbell, error) {
 	s, err := parseSpec("doorbell", text)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.accept(); err != nil {
 		return nil, err
 	}
 	d := &doorbell{spec: s, interval: pollInterval}
@@ -37,12 +43,17 @@ func parseDoorbell(text string) (*doorbell, error) {
 	default:
 		return nil, s.errorf("unknown kind %q; accepted are %s", s.kind, doorbellKinds)
 	}
-	return d, s.done()
+	return d, nil
 }
 
-func (d *doorbell) open() (notify.Line, error) {
+func (d *doorbell) open() (line notify.Line, err error) {
 	if d.spec.kind == "unix" {
-		return notify.ListenUnix(d.spec.addr)
+		line, err = notify.ListenUnix(d.spec.addr)
+	} else {
+		line, err = notify.NewPoll(min(d.interval, pollSpin), d.interval, nil)
 	}
-	return notify.NewPoll(min(d.interval, 50*time.Microsecond), d.interval, nil)
+	if err != nil {
+		return nil, fmt.Errorf("-doorbell %q: %w", d.spec.text, err)
+	}
+	return line, nil
 }

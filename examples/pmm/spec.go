@@ -19,14 +19,8 @@ type spec struct {
 
 type option struct {
 	key, value string
-	given      bool // "key=" was there, even if nothing followed
 	used       bool
 }
-
-// usageError is a mistake on the command line: exit status 2.
-type usageError struct{ msg string }
-
-func (e *usageError) Error() string { return e.msg }
 
 func parseSpec(flag, text string) (*spec, error) {
 	parts := splitCommas(text)
@@ -36,13 +30,22 @@ func parseSpec(flag, text string) (*spec, error) {
 		return nil, s.errorf("it must start with a kind")
 	}
 	for _, p := range parts[1:] {
-		key, value, given := strings.Cut(p, "=")
+		key, value, _ := strings.Cut(p, "=")
 		if key == "" {
-			return nil, s.errorf("an option has no name")
+			return nil, s.errorf("an option has no name; a comma inside a value is doubled")
 		}
-		s.opts = append(s.opts, option{key: key, value: value, given: given})
+		s.opts = append(s.opts, option{key: key, value: value})
 	}
 	return s, nil
+}
+
+// optionFirst is for kinds without an address: what follows their colon is an option.
+func (s *spec) optionFirst() {
+	if s.addr != "" {
+		key, value, _ := strings.Cut(s.addr, "=")
+		s.opts = append([]option{{key: key, value: value}}, s.opts...)
+		s.addr = ""
+	}
 }
 
 // splitCommas splits at single commas and turns doubled ones into one.
@@ -88,12 +91,6 @@ func (s *spec) all(key string) (values []string) {
 	return values
 }
 
-// has is a key that stands alone.
-func (s *spec) has(key string) bool {
-	_, ok := s.take(key)
-	return ok
-}
-
 // bytes is a size with K, M or G; 0 when the key was not given.
 func (s *spec) bytes(key string) (uint64, error) {
 	v, ok := s.take(key)
@@ -121,17 +118,25 @@ func (s *spec) address(key string) (a uint64, ok bool, err error) {
 	return a, true, nil
 }
 
-// done refuses what nothing took; accepted lists the keys for the message.
-func (s *spec) done(accepted ...string) error {
+// accept refuses options other than these.
+func (s *spec) accept(keys ...string) error {
+	for _, o := range s.opts {
+		if slices.Contains(keys, o.key) {
+			continue
+		}
+		if len(keys) == 0 {
+			return s.errorf("%s takes no options", s.kind)
+		}
+		return s.errorf("option %s is unknown; accepted are %s", o.key, strings.Join(keys, ", "))
+	}
+	return nil
+}
+
+// done refuses options that were given once too often.
+func (s *spec) done() error {
 	for _, o := range s.opts {
 		if !o.used {
-			if slices.Contains(accepted, o.key) {
-				return s.errorf("%s is given twice", o.key)
-			}
-			if len(accepted) == 0 {
-				return s.errorf("%s takes no options", s.kind)
-			}
-			return s.errorf("option %s is unknown; accepted are %s", o.key, strings.Join(accepted, ", "))
+			return s.errorf("%s is given twice", o.key)
 		}
 	}
 	return nil
