@@ -117,17 +117,18 @@ func (d *Device) MaxSize(queue int) uint16 {
 }
 
 // Kick wakes every queue whose available index has moved: an available-buffer notification
-// for all of them (2.3). Spurious and merged kicks are welcome.
-func (d *Device) Kick() {
+// for all of them (2.3). Spurious and merged kicks are welcome. It reports whether it woke any.
+func (d *Device) Kick() (woke bool) {
 	d.mu.Lock()
 	s := d.session
 	d.mu.Unlock()
 	if s == nil {
-		return
+		return false
 	}
 	for _, q := range s.queues {
-		if q != nil {
-			q.look()
+		if q != nil && q.look() {
+			woke = true
 		}
 	}
+	return woke
 }

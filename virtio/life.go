@@ -100,6 +100,15 @@ func (d *Device) Quiet() bool {
 	return d.quiet()
 }
 
+// Released reports whether no session is left that can touch the driver's memory. It says so
+// before Quiet where a backend that was told to end has not returned from Serve yet: enough
+// for the device's neighbours, not for its own next session.
+func (d *Device) Released() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.session == nil || d.session.ending && d.session.released()
+}
+
 func (d *Device) quiet() bool {
 	if d.session == nil {
 		return true

@@ -78,7 +78,7 @@ func (d *Device) frozen() bool {
 
 // TryHold keeps accesses to the memory of all queues waiting until Release, and reports
 // whether it could: not while one is under way. A hold is for a few instructions, and its
-// holder makes no other call but Untouched and Release.
+// holder makes no other call but Untouched, End and Release.
 func (d *Device) TryHold() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -48,12 +48,12 @@ func (s *Session) ConfigChanged() {
 // Log is the device's logger. Not for hot paths.
 func (s *Session) Log() *slog.Logger { return s.log }
 
-// quiet reports whether nothing of a session that was told to end can touch the driver's
+// quiet reports whether nothing of a session that was told to end is left.
+func (s *Session) quiet() bool { return s.returned.Load() && s.released() }
+
+// released reports whether nothing of a session that was told to end can touch the driver's
 // memory any more.
-func (s *Session) quiet() bool {
-	if !s.returned.Load() {
-		return false
-	}
+func (s *Session) released() bool {
 	for _, q := range s.queues {
 		if q != nil && !q.gate.Empty() {
 			return false

@@ -53,17 +53,20 @@ func (q *Queue) spins() bool {
 	}
 }
 
-// look wakes the owner if it sleeps and the index has moved. Called by the transport.
-func (q *Queue) look() {
+// look wakes the owner if it sleeps and the index has moved, and reports whether it did. Called
+// by the transport.
+func (q *Queue) look() (woke bool) {
 	state := q.asleep.Load()
 	if state&sleeping == 0 {
-		return // it looks itself before it sleeps
+		return false // it looks itself before it sleeps
 	}
 	if idx, err := q.ring.Available(); err == nil && idx == uint16(state) {
-		return
+		return false
 	}
 	select {
 	case q.kick <- struct{}{}:
+		return true
 	default:
+		return false
 	}
 }
