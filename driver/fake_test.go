@@ -2,6 +2,7 @@ package driver_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"sync/atomic"
 	"testing"
 
@@ -22,15 +23,28 @@ type fake struct {
 	line   *countLine
 }
 
-// countLine counts the rings to the back-end. Wait returns for each token.
+// countLine counts the rings to the back-end. Wait returns for each token, and fails when the
+// line is lost.
 type countLine struct {
 	rung   atomic.Int64
 	tokens chan struct{}
+	lost   atomic.Bool
 }
 
+var errLost = errors.New("line lost")
+
 func (l *countLine) Raise() error { l.rung.Add(1); return nil }
-func (l *countLine) Wait() error  { <-l.tokens; return nil }
 func (l *countLine) Close() error { return nil }
+func (l *countLine) lose()        { l.lost.Store(true); l.Wake() }
+
+func (l *countLine) Wait() error {
+	<-l.tokens
+	if l.lost.Load() {
+		return errLost
+	}
+	return nil
+}
+
 func (l *countLine) Wake() {
 	select {
 	case l.tokens <- struct{}{}:

@@ -14,7 +14,12 @@ import (
 const lookAgain = 10 * time.Millisecond
 
 // listen waits for one ring and looks at everything. The caller holds the pump.
-func (w *Window) listen() error { return w.rang(w.opts.Line.Wait()) }
+func (w *Window) listen() error {
+	if err := w.failed(); err != nil {
+		return err // nobody will ring
+	}
+	return w.rang(w.opts.Line.Wait())
+}
 
 // rang is what follows a wait on the doorbell that ended with err.
 func (w *Window) rang(err error) error {

@@ -86,38 +86,36 @@ func (p *pool) alloc(n, align uint64) (Buffer, error) {
 	step := max(align, unit) / unit
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	at := p.low
-	first := true
-	for {
-		at = p.next(at, 0) // the next free unit
-		if first {
-			p.low, first = at, false
-		}
-		// Alignment is of the address, not of the offset.
-		at += -(p.addr/unit + at) & (step - 1)
-		if at+units > p.n {
+	p.low = p.next(p.low, p.n, free)
+	for at := p.low; ; at = p.next(at, p.n, free) {
+		at += -(p.addr/unit + at) & (step - 1) // the address is what is aligned
+		if at > p.n || units > p.n-at {
 			return Buffer{}, ErrNoMemory
 		}
-		end := p.next(at, ^uint64(0)) // the next unit in use
-		if end >= at+units {
-			break
+		end := p.next(at, at+units, taken)
+		if end == at+units {
+			p.mark(at, units)
+			return Buffer{Addr: p.addr + at*unit, span: p.span.Slice(at*unit, n), pool: p}, nil
 		}
-		at = max(end, at+1)
+		at = end
 	}
-	p.mark(at, units)
-	return Buffer{Addr: p.addr + at*unit, span: p.span.Slice(at*unit, n), pool: p}, nil
 }
 
-// next is the first unit from at on whose bit differs from invert's, or p.n: with 0 the next
-// free one, with all ones the next one in use.
-func (p *pool) next(at uint64, invert uint64) uint64 {
-	for at < p.n {
-		if free := (p.used[at/64] ^ ^invert) >> (at % 64); free != 0 {
-			return min(at+uint64(bits.TrailingZeros64(free)), p.n)
+// What next looks for, as what turns a word of the map into one of hits.
+const (
+	free  = ^uint64(0)
+	taken = uint64(0)
+)
+
+// next is the first unit in [at, end) that is free, or taken; end if there is none.
+func (p *pool) next(at, end uint64, what uint64) uint64 {
+	for at < end {
+		if hits := (p.used[at/64] ^ what) >> (at % 64); hits != 0 {
+			return min(at+uint64(bits.TrailingZeros64(hits)), end)
 		}
 		at = at&^63 + 64
 	}
-	return p.n
+	return end
 }
 
 // mark flips the bits of a run.
@@ -135,7 +133,7 @@ func (p *pool) release(b Buffer) {
 	units := (b.span.Len() + unit - 1) / unit
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.next(at, 0) < at+units {
+	if p.next(at, at+units, free) < at+units {
 		panic(fmt.Sprintf("driver: buffer of %d bytes at %#x is not allocated", b.Len(), b.Addr))
 	}
 	p.mark(at, units)
