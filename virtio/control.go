@@ -113,7 +113,7 @@ func (d *Device) configCall(where string, call func()) (err error) {
 	defer d.configMu.Unlock()
 	defer func() {
 		if r := recover(); r != nil {
-			err = panicked(where, r)
+			err = d.panicked(where, r)
 		}
 	}()
 	call()

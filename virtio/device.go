@@ -52,6 +52,7 @@ type Device struct {
 	log       *slog.Logger
 	said      said
 	faults    atomic.Uint64
+	panics    atomic.Uint64
 
 	configMu   sync.Mutex // one ReadConfig or WriteConfig at a time
 	generation atomic.Uint32

@@ -136,11 +136,7 @@ func (d *Device) fail(s *Session, err error) {
 	d.end(err)
 	notify := d.status&DriverOK != 0
 	d.mu.Unlock()
-	args := []any{"err", err}
-	if p := (*panicError)(nil); errors.As(err, &p) {
-		args = append(args, "stack", string(p.stack))
-	}
-	d.sayAt(slog.LevelError, "device stopped until the driver resets it", args...)
+	d.sayAt(slog.LevelError, "device stopped until the driver resets it", "err", err)
 	if notify {
 		d.transport.NotifyConfig()
 	}

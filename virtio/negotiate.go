@@ -89,7 +89,7 @@ func (d *Device) workable(f Features) (err error) {
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			err = panicked("Negotiate", r)
+			err = d.panicked("Negotiate", r)
 		}
 	}()
 	return n.Negotiate(f)

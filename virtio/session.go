@@ -71,7 +71,7 @@ func (s *Session) run() {
 	err := errReturned
 	defer func() {
 		if r := recover(); r != nil {
-			err = panicked("Serve", r)
+			err = s.dev.panicked("Serve", r)
 		}
 		s.returned.Store(true)
 		s.dev.fail(s, err)
@@ -82,17 +82,11 @@ func (s *Session) run() {
 	}
 }
 
-// panicError is why a device whose backend panicked is broken.
-type panicError struct {
-	where string // the method
-	value any
-	stack []byte // for the log: the program goes on, nothing else will tell
-}
-
-func (e *panicError) Error() string {
-	return fmt.Sprintf("backend panicked in %s: %v", e.where, e.value)
-}
-
-func panicked(where string, value any) error {
-	return &panicError{where: where, value: value, stack: debug.Stack()}
+// panicked is the error of a device whose backend panicked. It logs the stack: the program goes
+// on, and nothing else will tell where.
+func (d *Device) panicked(where string, r any) error {
+	d.panics.Add(1)
+	err := fmt.Errorf("backend panicked in %s: %v", where, r)
+	d.say("a bug in the backend", "err", err, "stack", string(debug.Stack()))
+	return err
 }

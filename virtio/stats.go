@@ -11,7 +11,8 @@ type DeviceStats struct {
 	Live     bool
 	Broken   string       // why the device stopped, or ""
 	Sessions uint64       // how many times the driver reached DRIVER_OK
-	Faults   uint64       // what else was wrong with driver or backend, whether logged or not
+	Faults   uint64       // what was wrong with driver or backend, whether it was logged or not
+	Panics   uint64       // of the backend, out of these
 	Queues   []QueueStats // zero where no queue is enabled
 }
 
@@ -32,7 +33,7 @@ func (d *Device) Stats() DeviceStats {
 	defer d.mu.Unlock()
 	st := DeviceStats{
 		Name: d.name, ID: d.info.ID, Status: d.status, Features: d.negotiated(),
-		Live: d.live(), Sessions: d.sessions, Faults: d.faults.Load(),
+		Live: d.live(), Sessions: d.sessions, Faults: d.faults.Load(), Panics: d.panics.Load(),
 		Queues: make([]QueueStats, len(d.info.Queues)),
 	}
 	if d.broken != nil {

@@ -14,9 +14,10 @@ type Queue struct {
 	rig      *Rig
 	index    int
 	eventIdx bool
-	taken    uint16         // used index up to which Wait has gone
-	chains   map[uint16]int // in flight, by head: how many descriptors
-	busy     []bool         // descriptors of these
+	taken    uint16                    // used index up to which Wait has gone
+	chains   map[uint16]int            // in flight, by head: how many descriptors
+	busy     []bool                    // descriptors of these
+	early    map[uint16]vringtest.Elem // came back while waitFor waited for another
 }
 
 // Free is how many descriptors in a row are free.
@@ -94,6 +95,21 @@ func (q *Queue) Wait() (vringtest.Elem, error) {
 		if err := q.rig.Device.Broken(); err != nil {
 			return vringtest.Elem{}, fmt.Errorf("queue %d: the device gave up: %w", q.index, err)
 		}
+	}
+}
+
+// waitFor is Wait for one chain of several.
+func (q *Queue) waitFor(head uint16) (vringtest.Elem, error) {
+	for {
+		if e, ok := q.early[head]; ok {
+			delete(q.early, head)
+			return e, nil
+		}
+		e, err := q.Wait()
+		if err != nil {
+			return e, err
+		}
+		q.early[uint16(e.ID)] = e
 	}
 }
 

@@ -46,6 +46,7 @@ type Rig struct {
 	Memory *vringtest.Memory
 
 	opts    Options
+	region  *shmem.Region
 	space   *shmem.Space
 	room    uint64 // of one session
 	odd     uint64 // which of the two rooms is in use
@@ -58,10 +59,56 @@ type Rig struct {
 // memoryAddr is where the driver finds its memory.
 const memoryAddr = 0x4000_0000
 
-// NewRig puts a backend on the bench. The memory is unmapped when the test is over, by which
-// time the device has to be reset.
+// NewRig puts a backend on the bench for the length of a test. The device has to be reset by
+// its end.
 func NewRig(t testing.TB, b virtio.Backend, o Options) *Rig {
 	t.Helper()
+	r, err := OpenRig(t.Name(), b, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r
+}
+
+// OpenRig is NewRig where there is no test. Close the Rig when the device is reset.
+func OpenRig(name string, b virtio.Backend, o Options) (*Rig, error) {
+	o.setDefaults()
+	r := &Rig{opts: o, changed: make(chan struct{}, 1)}
+	dev, err := virtio.NewDevice(name, b, (*transport)(r), virtio.Options{
+		Offer: o.Offer, Standing: o.Standing, Spin: o.Spin, Log: o.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.Device = dev
+	n := len(dev.Info().Queues)
+	r.queues, r.used = make([]*Queue, n), make([]atomic.Uint64, n)
+	const page = 4096
+	r.room = o.Buffers
+	for i := range n {
+		r.room += vring.LegacyBytes(r.size(i), page) + page // the wasteful layout
+	}
+	r.room = (r.room + page - 1) &^ (page - 1)
+	if o.Strict == 0 {
+		r.region, err = shmem.NewMemfd("virtiotest", int64(2*r.room))
+	} else {
+		r.region, _ = shmem.NewStrict(int(2*r.room), o.Strict)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if r.space, err = shmem.NewSpace(shmem.Window{Addr: memoryAddr, Region: r.region}); err != nil {
+		return nil, err
+	}
+	r.renew()
+	return r, nil
+}
+
+// Close unmaps the memory.
+func (r *Rig) Close() { r.region.Close() }
+
+func (o *Options) setDefaults() {
 	if o.Offer == (virtio.Features{}) {
 		o.Offer = virtio.FeatureSet(virtio.Version1, virtio.IndirectDesc, virtio.EventIdx)
 	}
@@ -77,40 +124,6 @@ func NewRig(t testing.TB, b virtio.Backend, o Options) *Rig {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Rig{opts: o, changed: make(chan struct{}, 1)}
-	dev, err := virtio.NewDevice(t.Name(), b, (*transport)(r), virtio.Options{
-		Offer: o.Offer, Standing: o.Standing, Spin: o.Spin, Log: o.Log,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Device = dev
-	n := len(dev.Info().Queues)
-	r.queues, r.used = make([]*Queue, n), make([]atomic.Uint64, n)
-	const page = 4096
-	r.room = o.Buffers
-	for i := range n {
-		r.room += vring.LegacyBytes(r.size(i), page) + page // the wasteful layout
-	}
-	r.room = (r.room + page - 1) &^ (page - 1)
-	region, err := r.region(2 * r.room)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { region.Close() })
-	if r.space, err = shmem.NewSpace(shmem.Window{Addr: memoryAddr, Region: region}); err != nil {
-		t.Fatal(err)
-	}
-	r.renew()
-	return r
-}
-
-func (r *Rig) region(n uint64) (*shmem.Region, error) {
-	if r.opts.Strict == 0 {
-		return shmem.NewMemfd("virtiotest", int64(n))
-	}
-	region, _ := shmem.NewStrict(int(n), r.opts.Strict)
-	return region, nil
 }
 
 // size is what the driver makes of queue i.
@@ -172,6 +185,7 @@ func (r *Rig) Enable(i int) error {
 		Ring: r.Memory.NewRing(layout), rig: r, index: i,
 		eventIdx: r.Device.DriverFeatures().And(r.Device.Offered()).Has(virtio.EventIdx),
 		chains:   make(map[uint16]int), busy: make([]bool, layout.Size),
+		early: make(map[uint16]vringtest.Elem),
 	}
 	if err := r.Device.EnableQueue(r.space, vring.Config{Layout: layout, Index: i}); err != nil {
 		return err
