@@ -72,7 +72,12 @@ const (
 // newFake publishes devices of the given types in the table layout.
 func newFake(t testing.TB, ids ...uint32) *fake {
 	t.Helper()
-	f := &fake{t: t, region: shmem.NewHeap(winSize), line: &countLine{tokens: make(chan struct{}, 1)}}
+	return newFakeIn(t, shmem.NewHeap(winSize), ids...)
+}
+
+func newFakeIn(t testing.TB, region *shmem.Region, ids ...uint32) *fake {
+	t.Helper()
+	f := &fake{t: t, region: region, line: &countLine{tokens: make(chan struct{}, 1)}}
 	mem, err := f.region.Span(0, winSize)
 	assert.NilError(t, err)
 	f.mem = mem
