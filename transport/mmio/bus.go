@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/hypervisorless/virtio/notify"
@@ -13,42 +12,8 @@ import (
 	"github.com/hypervisorless/virtio/virtio"
 )
 
-// Options describes a window and how its devices are served.
-type Options struct {
-	Region *shmem.Region // the window, mapped
-	Addr   uint64        // driver address of its first byte
-	Line   notify.Line   // the doorbell; the Bus is the one that waits on it
-	Layout Layout
-
-	// Offer holds ring features for drivers that are known to want them. The deployed
-	// front-ends need none, so none is offered unless named here.
-	Offer virtio.Features
-	// PlainStore makes the Bus do without compare-and-swap on Normal memory too, as it must on
-	// any other kind: for a peer that does not see this CPU's atomics.
-	PlainStore bool
-	// Isolate confines a restart of the driver to the device it shows on. By default one
-	// front-end owns the whole window, and its restart ends the sessions of all devices.
-	Isolate bool
-	// ConfigInterrupt raises bit 1 of InterruptStatus when a configuration changes. No deployed
-	// front-end handles it.
-	ConfigInterrupt bool
-	// ClearIdle clears the interrupt bit of a device that has had no news for a few
-	// acknowledgements, so that interrupts of its neighbours stop costing the front-end a
-	// callback and an acknowledgement for it. By default the bit stays set for the session.
-	// It relies on two things: runs of the front-end's handler for one device do not overlap,
-	// and its stores are visible here within a millisecond.
-	ClearIdle bool
-	// Wipe clears the whole window at start, a live front-end's memory included. Without it a
-	// window found live is attached to.
-	Wipe bool
-	// Spin is how long a queue is watched for more before its device sleeps; 0 is at once.
-	Spin time.Duration
-	// Ready, if not nil, is called once the devices can be found and are served.
-	Ready func()
-	Log   *slog.Logger // nil: slog.Default
-}
-
-// Bus serves the devices of one window. Add them, then Run; Stats may be called at any time.
+// Bus serves the devices of one window: NewBus, Add for each, Run. Map and Stats may be called
+// from any goroutine once the last device was added.
 type Bus struct {
 	opts  Options
 	log   *slog.Logger
@@ -57,24 +22,31 @@ type Bus struct {
 	slots []*slot
 	names []Slot
 	place Map
-	hook  func(point, *slot) // tests pause the scan here; nil otherwise
+
+	busy     bool          // this scan found something to do
+	clearing bool          // acknowledgements are worth a look in this scan
+	woken    chan struct{} // a Wake that does not need the doorbell, for the end
+	patience time.Duration // stopTime
+
+	hook func(point, *slot) // tests pause here; nil otherwise
 }
+
+// stopTime bounds how long Run waits for backends at the end.
+const stopTime = 5 * time.Second
 
 // NewBus makes a bus without devices.
 func NewBus(o Options) (*Bus, error) {
-	if o.Region == nil || o.Line == nil {
-		return nil, errors.New("mmio: a bus needs a region and a doorbell")
+	if err := o.check(); err != nil {
+		return nil, fmt.Errorf("mmio: %w", err)
 	}
 	space, err := shmem.NewSpace(shmem.Window{Addr: o.Addr, Region: o.Region})
 	if err != nil {
 		return nil, fmt.Errorf("mmio: %w", err)
 	}
-	if o.Log == nil {
-		o.Log = slog.Default()
-	}
 	return &Bus{
 		opts: o, log: o.Log, space: space,
-		cas: o.Region.Kind().CompareAndSwap() && !o.PlainStore,
+		cas:   o.Region.Kind().CompareAndSwap() && !o.PlainStore,
+		woken: make(chan struct{}, 1), patience: stopTime,
 	}, nil
 }
 
@@ -83,29 +55,27 @@ func NewBus(o Options) (*Bus, error) {
 func (b *Bus) Add(name string, backend virtio.Backend, mem uint64) error {
 	info := backend.Info()
 	if info.ConfigLen > ConfigSize {
-		return fmt.Errorf("%s: configuration of %d bytes does not fit the header's %d", name, info.ConfigLen, ConfigSize)
-	}
-	for b := virtio.Feature(32); b < virtio.FeatureBits; b++ {
-		info.Features = info.Features.Without(virtio.FeatureSet(b)) // one word is all there is
-	}
-	s := &slot{bus: b, name: name}
-	dev, err := virtio.NewDevice(name, backend, s, virtio.Options{
-		Offer: b.opts.Offer, Standing: s.standing, Spin: b.opts.Spin, Log: b.log,
-	})
-	if err != nil {
-		return fmt.Errorf("mmio: %w", err)
+		return fmt.Errorf("mmio: %s: configuration of %d bytes does not fit the header's %d", name, info.ConfigLen, ConfigSize)
 	}
 	names := append(b.names, Slot{name, info.ID, mem})
 	place, err := NewMap(b.opts.Layout, b.opts.Addr, b.opts.Region.Size(), names...)
 	if err != nil {
 		return fmt.Errorf("mmio: %w", err)
 	}
-	at := place.Places[len(place.Places)-1]
-	s.dev, s.place = dev, at
-	if s.regs, err = b.space.Span(at.Header, HeaderSize); err != nil {
+	s := &slot{bus: b, name: name, place: place.Places[len(b.slots)], queues: make([]ring, len(info.Queues))}
+	if s.regs, err = b.space.Span(s.place.Header, HeaderSize); err != nil {
 		return fmt.Errorf("mmio: %s: %w", name, err)
 	}
-	s.queues = make([]ring, len(info.Queues))
+	s.dev, err = virtio.NewDevice(name, backend, s, virtio.Options{
+		Offer: b.opts.Offer, Standing: s.standing, Spin: b.opts.Spin, Log: b.log,
+	})
+	if err != nil {
+		return fmt.Errorf("mmio: %w", err)
+	}
+	s.numMax = s.dev.MaxSize(0)
+	for i := range s.queues {
+		s.numMax = min(s.numMax, s.dev.MaxSize(i))
+	}
 	b.names, b.place, b.slots = names, place, append(b.slots, s)
 	return nil
 }
@@ -113,28 +83,15 @@ func (b *Bus) Add(name string, backend virtio.Backend, mem uint64) error {
 // Map is the memory map with the devices added so far.
 func (b *Bus) Map() Map { return b.place }
 
-// Stats is a snapshot of every device.
-func (b *Bus) Stats() []virtio.DeviceStats {
-	var all []virtio.DeviceStats
-	for _, s := range b.slots {
-		st := s.dev.Stats()
-		st.Status = virtio.Status(s.status.Load())
-		all = append(all, st)
-	}
-	return all
-}
-
-// stopTime bounds how long Run waits for backends at the end.
-const stopTime = 5 * time.Second
-
 // Run publishes the devices, magic last, and serves them until ctx ends (nil) or the doorbell
-// or the window is lost. Sessions are over when it returns.
+// or the window is lost. Sessions are over when it returns, save those of backends that the
+// error names; the window is left as it is, for a successor to attach to. Call it once.
 func (b *Bus) Run(ctx context.Context) error {
 	if len(b.slots) == 0 {
 		return errors.New("mmio: a bus without devices")
 	}
 	if err := b.publish(); err != nil {
-		return fmt.Errorf("mmio: %w", err)
+		return b.lost(err)
 	}
 	if b.opts.Ready != nil {
 		b.opts.Ready()
@@ -146,10 +103,14 @@ func (b *Bus) Run(ctx context.Context) error {
 }
 
 func (b *Bus) serve(ctx context.Context) error {
+	poll, _ := b.opts.Line.(notify.Adaptive)
 	for ctx.Err() == nil {
 		b.at(pointWoken, nil)
 		if err := b.scan(); err != nil {
-			return fmt.Errorf("mmio: window %v: %w", b.opts.Region, err)
+			return b.lost(err)
+		}
+		if b.busy && poll != nil {
+			poll.Busy()
 		}
 		b.at(pointIdle, nil)
 		if err := b.opts.Line.Wait(); err != nil {
@@ -159,61 +120,49 @@ func (b *Bus) serve(ctx context.Context) error {
 	return nil
 }
 
-// scan looks at every device once, and again at those whose registers moved under the look.
-func (b *Bus) scan() (err error) {
-	defer shmem.Recover(&err, shmem.Guard())
-	for _, s := range b.slots {
-		for s.scan() {
-		}
-	}
-	return nil
-}
+func (b *Bus) lost(err error) error { return fmt.Errorf("mmio: window %v: %w", b.opts.Region, err) }
 
 // stop ends all sessions and waits for the backends, a bounded time.
 func (b *Bus) stop() error {
 	for _, s := range b.slots {
 		s.dev.End()
 	}
-	var expired atomic.Bool
-	defer time.AfterFunc(stopTime, func() {
-		expired.Store(true)
-		b.opts.Line.Wake()
-	}).Stop()
+	expired := time.After(b.patience)
+	var stuck []error
 	for _, s := range b.slots {
-		for !s.dev.Quiet() {
-			if expired.Load() {
-				return fmt.Errorf("mmio: %s: backend did not stop", s.name)
-			}
-			if err := b.opts.Line.Wait(); err != nil {
-				return fmt.Errorf("mmio: %s: backend may not have stopped: %w", s.name, err)
+		for !s.dev.Quiet() && stuck == nil {
+			select {
+			case <-b.woken:
+			case <-expired:
+				for _, s := range b.slots {
+					if !s.dev.Quiet() {
+						stuck = append(stuck, fmt.Errorf("mmio: %s: backend did not stop within %v", s.name, b.patience))
+					}
+				}
 			}
 		}
 	}
-	return nil
+	return errors.Join(stuck...)
 }
 
-// clearing reports whether acknowledgements are worth a look: with one live device alone the
-// bit costs nothing.
-func (b *Bus) clearing() bool {
-	if !b.opts.ClearIdle {
+// wake makes the bus look again, from any goroutine.
+func (b *Bus) wake() {
+	b.opts.Line.Wake()
+	select {
+	case b.woken <- struct{}{}:
+	default:
+	}
+}
+
+// atRest reports whether nothing of an ended session is left that a new one on s would have to
+// fear: of s itself its backend must have returned, of its neighbours nothing may touch the
+// memory that belongs to the front-end they share.
+func (b *Bus) atRest(s *slot) bool {
+	if !s.dev.Quiet() {
 		return false
 	}
-	live := 0
-	for _, s := range b.slots {
-		if s.live {
-			live++
-		}
-	}
-	return live > 1
-}
-
-// quiet reports whether no ended session of the front-end that owns s lingers.
-func (b *Bus) quiet(s *slot) bool {
-	if b.opts.Isolate {
-		return s.dev.Live() || s.dev.Quiet()
-	}
-	for _, s := range b.slots {
-		if !s.dev.Live() && !s.dev.Quiet() {
+	for _, other := range b.slots {
+		if !b.opts.Isolate && other != s && !other.dev.Live() && !other.dev.Released() {
 			return false
 		}
 	}
@@ -222,34 +171,14 @@ func (b *Bus) quiet(s *slot) bool {
 
 // restarted ends the session of s, and of all devices unless they are isolated (R1').
 func (b *Bus) restarted(s *slot) {
-	if b.opts.Isolate {
-		s.end()
-		return
-	}
-	for _, s := range b.slots {
-		s.end()
-	}
+	s.end()
+	b.endOthers(s)
 }
 
-// point is a place in the scan where the front-end can do anything, used by the directed tests.
-type point int
-
-const (
-	pointWoken    point = iota // after the doorbell was consumed, before the first load
-	pointPFN                   // after QueuePFN was read
-	pointGPS                   // after GuestPageSize was read
-	pointStatus                // after Status was read
-	pointSel                   // between QueueSel and QueueNum
-	pointPoison                // after the sentinel went into QueueAlign, before the ack
-	pointReread                // plain stores: between the last look and the ack
-	pointAcked                 // after the ack, before the second look at GuestPageSize
-	pointNotify                // a worker: after the used index, before InterruptStatus
-	pointDoorbell              // a worker: after InterruptStatus, before the doorbell
-	pointIdle                  // after the last load, before the sleep
-)
-
-func (b *Bus) at(p point, s *slot) {
-	if b.hook != nil {
-		b.hook(p, s)
+func (b *Bus) endOthers(s *slot) {
+	for _, other := range b.slots {
+		if !b.opts.Isolate && other != s {
+			other.end()
+		}
 	}
 }

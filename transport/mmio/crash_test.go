@@ -136,7 +136,7 @@ func every(t *testing.T, d dialect, p point, change func(*Options), image func(*
 
 func TestT18_CrashAnywhere(t *testing.T) {
 	for _, d := range dialects {
-		for p := pointWoken; p <= pointIdle; p++ {
+		for p := pointWoken; p <= pointMemory; p++ {
 			if p == pointReread {
 				continue // plain stores only: T21
 			}

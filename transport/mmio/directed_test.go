@@ -401,7 +401,7 @@ func TestT17_RebootWithAWorkerInsideARequest(t *testing.T) {
 func TestT19_RebootWithOtherRings(t *testing.T) {
 	perDialect(t, func(t *testing.T, d dialect) {
 		played := 0
-		for p := pointWoken; p <= pointIdle; p++ {
+		for p := pointWoken; p <= pointMemory; p++ {
 			if p != pointReread {
 				played += every(t, d, p, nil, func(f *frontEnd) {
 					for i := range f.pages {
@@ -467,7 +467,7 @@ func TestT20_RebootEndsTheNeighboursSession(t *testing.T) {
 func TestT21_PlainStores(t *testing.T) {
 	perDialect(t, func(t *testing.T, d dialect) {
 		played := 0
-		for p := pointWoken; p <= pointIdle; p++ {
+		for p := pointWoken; p <= pointMemory; p++ {
 			played += every(t, d, p, func(o *Options) { o.PlainStore = true }, nil)
 		}
 		t.Logf("%d scenarios", played)

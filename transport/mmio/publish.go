@@ -28,9 +28,12 @@ func (b *Bus) publish() (err error) {
 		s.publish()
 	}
 	if b.place.Layout == Table {
-		// A header behind the last device would be taken for one of ours.
+		// A header behind the last device would be taken for one of ours. Its magic is all
+		// that is taken away: nothing else in the page is known to be a header's.
 		for i := len(b.slots); i < tableSlots; i++ {
-			all.Zero(uint64(i)*HeaderSize, HeaderSize)
+			if magic := all.Slice(uint64(i)*HeaderSize, 4); magic.Load32(RegMagic) == Magic {
+				magic.Store32(RegMagic, 0)
+			}
 		}
 	}
 	for _, s := range b.slots {
@@ -46,62 +49,30 @@ func (s *slot) publish() {
 	if !known {
 		s.regs.Zero(0, HeaderSize)
 	}
-	for _, w := range []struct {
-		reg uint64
-		v   uint32
-	}{
-		{RegVersion, 1},
-		{RegDeviceID, uint32(s.dev.Info().ID)},
-		{RegVendorID, VendorID},
-		{RegDeviceFeatures, s.dev.Offered().Word(0)},
-		{RegQueueNumMax, uint32(s.numMax())},
-		{RegSHMLenLow, uint32(s.place.Size)},
-		{RegSHMLenHigh, uint32(s.place.Size >> 32)},
-		{RegSHMBaseLow, uint32(s.place.Block)},
-		{RegSHMBaseHigh, uint32(s.place.Block >> 32)},
-	} {
-		s.store(w.reg, w.v)
-	}
+	s.generation = (s.load(RegConfigGeneration) + 1) &^ 1
+	s.registers()
+	s.publishConfig()
 	if known {
 		s.attach()
 	}
-	if s.dev.TakesConfig() {
-		s.config = make([]byte, s.dev.Info().ConfigLen)
-	}
+}
+
+// announce publishes a header once more, in case its driver wrote where it must not.
+func (s *slot) announce() {
+	s.registers()
 	s.publishConfig()
+	s.store(RegMagic, Magic)
 }
 
-// publishConfig writes the configuration space; its generation is odd meanwhile.
-func (s *slot) publishConfig() {
-	n := s.dev.Info().ConfigLen
-	if n == 0 {
-		return
-	}
-	s.dirty.Store(false)
-	generation := s.load(RegConfigGeneration) &^ 1
-	s.store(RegConfigGeneration, generation+1)
-	var config [ConfigSize]byte
-	s.dev.ReadConfig(config[:n], 0)
-	s.regs.WriteAt(config[:n], RegConfig)
-	copy(s.config, config[:n])
-	s.store(RegConfigGeneration, generation+2)
-}
-
-// takeConfig hands what the driver wrote into the configuration space to the device, word by
-// word as the registers are, and keeps what it then reads.
-func (s *slot) takeConfig() {
-	var now [ConfigSize]byte
-	config := now[:len(s.config)]
-	s.regs.ReadAt(config, RegConfig)
-	changed := false
-	for off := 0; off < len(config); off += 4 {
-		end := min(off+4, len(config))
-		if string(config[off:end]) != string(s.config[off:end]) {
-			s.dev.WriteConfig(config[off:end], off)
-			changed = true
-		}
-	}
-	if changed {
-		s.publishConfig()
-	}
+// registers writes the words that only the device writes and that never change.
+func (s *slot) registers() {
+	s.store(RegVersion, 1)
+	s.store(RegDeviceID, uint32(s.dev.Info().ID))
+	s.store(RegVendorID, VendorID)
+	s.store(RegDeviceFeatures, s.dev.Offered().Word(0))
+	s.store(RegQueueNumMax, uint32(s.numMax))
+	s.store(RegSHMLenLow, uint32(s.place.Size))
+	s.store(RegSHMLenHigh, uint32(s.place.Size>>32))
+	s.store(RegSHMBaseLow, uint32(s.place.Block))
+	s.store(RegSHMBaseHigh, uint32(s.place.Block>>32))
 }

@@ -1,7 +1,7 @@
 package mmio
 
 import (
-	"errors"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -12,38 +12,51 @@ import (
 
 // sentinel is what the device leaves in GuestPageSize and QueueAlign. Every deployed driver
 // stores the first at each boot and the second before each QueuePFN, and reads neither: a
-// value there is news (docs/protocol.md, "The canaries").
+// value there is news (the package comment, "Two canaries").
 const sentinel = 0
 
-// slot is one device behind its header: the rules of docs/protocol.md for one driver. The
-// fields are the scan's alone unless they say otherwise.
+// slot is one device behind its header. The fields are the scan's alone unless they say
+// otherwise.
 type slot struct {
-	bus   *Bus
-	name  string
-	dev   *virtio.Device
-	place Place
-	regs  shmem.Span
+	bus    *Bus
+	name   string
+	dev    *virtio.Device
+	place  Place
+	regs   shmem.Span
+	numMax uint16 // the one value of QueueNumMax: the smallest maximum of all queues
 
+	// The session.
 	open    bool   // a session is open: the canary is armed
 	live    bool   // the device serves it
 	stale   bool   // DRIVER_OK stood before the first acknowledgement: it says nothing yet
 	page    uint32 // GuestPageSize of the session, latched when it opened
-	last    request
-	acked   bool // last holds something
 	queues  []ring
-	former  []ring // of the session before, for the plain-store rule
-	suspect bool   // an ack may have hit a rebooted driver unseen
-	refused request
-	stands  request   // plain stores: a repeated value that may be a missed request,
-	since   time.Time // and since when
-	config  []byte    // as the driver last saw it; nil unless it may write there
+	last    request // acknowledged last, in this session or the one before
+	acked   bool    // last holds something
+	adopted bool    // taken over from a monitor that died, which may owe an interrupt
 
-	status atomic.Uint32 // as last read, for Stats
+	// What is suspected.
+	canary  bool    // the driver is known to store GuestPageSize, and so QueueAlign
+	barred  bool    // a front-end that was found live and cannot be taken over: it has to restart
+	suspect bool    // an ack may have hit a rebooted driver unseen,
+	former  []ring  // whose queues were these before
+	refused request // reported already
+	stands  request // a request that nothing around it proves,
+	since   time.Time
+	again   *time.Timer
 
-	irq   interrupts
-	dirty atomic.Bool // the configuration is to be published anew
+	// The configuration space.
+	generation uint32
+	config     [ConfigSize]byte // as published
+	scratch    [ConfigSize]byte
 
+	// Of any goroutine.
+	dirty    atomic.Bool   // the configuration is to be published anew
+	status   atomic.Uint32 // as last read, for Stats
 	refusals atomic.Uint64
+	restarts atomic.Uint64
+	irq      interrupts
+	talk     chatter
 }
 
 // request is what a driver asks to be acknowledged.
@@ -53,6 +66,7 @@ type request struct{ pfn, sel, num uint32 }
 type ring struct {
 	request
 	vring.Layout
+	align   uint32
 	start   uint16 // index of the first entry: not 0 after an attach
 	end     uint64 // first address behind it
 	resumed bool   // goes on where its used ring says
@@ -64,10 +78,14 @@ func (s *slot) load(reg uint64) uint32     { return s.regs.Load32(reg) }
 func (s *slot) store(reg uint64, v uint32) { s.regs.Store32(reg, v) }
 
 // standing is the look before every access to ring memory: has the driver booted again?
-func (s *slot) standing() bool { return s.load(RegGuestPageSize) == sentinel }
+func (s *slot) standing() bool {
+	ok := s.load(RegGuestPageSize) == sentinel
+	s.bus.at(pointMemory, s)
+	return ok
+}
 
 // Wake makes the bus look again (virtio.Transport).
-func (s *slot) Wake() { s.bus.opts.Line.Wake() }
+func (s *slot) Wake() { s.bus.wake() }
 
 // NotifyUsed raises the interrupt bit and rings (R5', virtio.Transport). The used index
 // is stored already.
@@ -88,45 +106,15 @@ func (s *slot) NotifyConfig() {
 
 func (s *slot) ring() {
 	if err := s.bus.opts.Line.Raise(); err != nil {
-		s.bus.log.Warn("doorbell failed", "device", s.name, "err", err)
+		s.say(slog.LevelWarn, "doorbell failed", "err", err)
 	}
 }
 
-// end tells the session to end; the device lets go in its own time.
-func (s *slot) end() {
-	if !s.open {
+// later has the bus look again after a while.
+func (s *slot) later(d time.Duration) {
+	if s.again == nil {
+		s.again = time.AfterFunc(d, s.Wake)
 		return
 	}
-	s.dev.End()
-	s.former = s.queues
-	s.drop(-1)
-	s.open, s.live, s.suspect = false, false, false
-	s.lower()
-	s.forget()
-}
-
-// drop forgets every configured queue but one.
-func (s *slot) drop(but int) {
-	kept := s.queues
-	s.queues = make([]ring, len(kept))
-	if but >= 0 {
-		s.queues[but] = kept[but]
-	}
-}
-
-// errLive refuses a queue of a device whose other queues cannot be interrupted.
-var errLive = errors.New("the device is live and does not complete in order: no queue can be added")
-
-// reopen ends the life of a live device to let another queue in: the others go on afterwards
-// where their used rings say.
-func (s *slot) reopen() error {
-	if !s.dev.Info().InOrder {
-		return errLive
-	}
-	s.dev.End()
-	s.live = false
-	for i := range s.queues {
-		s.queues[i].resumed = s.queues[i].configured()
-	}
-	return nil
+	s.again.Reset(d)
 }
