@@ -40,7 +40,8 @@ type figures struct {
 // BenchmarkTwoProcess runs the public pmm run and a front-end as two processes, each on a CPU of
 // its own, over a file and a socket. "asleep" has both sleep whenever they have nothing to do,
 // "spinning" has both watch the memory. "bare" is a request and an answer of the same size
-// through the same memory and socket without virtio: what there is to be had.
+// through the same memory and socket without virtio: what there is to be had, one at a time.
+// scripts/bench-two-process makes a table of it.
 func BenchmarkTwoProcess(b *testing.B) {
 	var cpus unix.CPUSet
 	assert.NilError(b, unix.SchedGetaffinity(0, &cpus))

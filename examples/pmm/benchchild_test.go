@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,7 +51,11 @@ func benchChild(args []string) {
 	must(d.Start(ctx, driver.Config{Sizes: sizes}))
 
 	load := loadSync
-	if j.Workload.Depth > 1 {
+	switch {
+	case j.Workload.Depth == 1:
+	case j.Spin > 0: // only Do watches the ring
+		load = loadMany
+	default:
 		load = loadDeep
 		go w.Run(context.Background())
 	}
@@ -106,6 +111,16 @@ func buffers(w workload) (out, in []byte) {
 		return make([]byte, w.Bytes), nil
 	}
 	return nil, make([]byte, w.Bytes)
+}
+
+// loadMany has as many goroutines do one request after the other as there are to be in flight.
+func loadMany(q *driver.Queue, w workload, samples []time.Duration) {
+	var all sync.WaitGroup
+	for i := range w.Depth {
+		part := samples[i*len(samples)/w.Depth : (i+1)*len(samples)/w.Depth]
+		all.Go(func() { loadSync(q, w, part) })
+	}
+	all.Wait()
 }
 
 // loadDeep keeps a number of requests in flight.
