@@ -121,7 +121,7 @@ func (q *Queue) Broken() error { return q.broken }
 
 // Walked is how many descriptors have been read so far, those of refused chains and the ones
 // that name an indirect table included: what a drain costs, and so what to bound it by. A
-// single Pop adds Size()+1 at most.
+// single Pop adds Size()+2 at most.
 func (q *Queue) Walked() uint64 { return q.walked }
 
 // leave is deferred around every guarded access: it ends the guard, turns a fault into an
