@@ -40,11 +40,10 @@ func at(d vringtest.Desc, k int) []vringtest.Desc {
 	return []vringtest.Desc{head, tail}
 }
 
-// cuts are the ways to cut buffers, where the longest of the script have r and w bytes. Headers
-// are at the front, so it is there that every place is tried.
-func cuts(r, w int) []frame {
+// places are the frames with a cut at one place, where the longest of the script have r and w
+// bytes. Headers are at the front, so it is there that every place is tried.
+func places(r, w int) (all []frame) {
 	const readable, writable = 64, 16
-	all := []frame{plain, crumbs, holes}
 	for k := 1; k < min(r, readable); k++ {
 		all = append(all, frame{fmt.Sprintf("its readable bytes cut at %d", k),
 			func(_ *vringtest.Memory, _ int, r, w vringtest.Desc) []vringtest.Desc {

@@ -21,15 +21,16 @@ func framing(s Subject) (all []trial) {
 	}
 	for _, o := range variants() {
 		all = append(all, trial{"framing/" + o.variant(), o, func(b *bench) error {
-			for _, cut := range cuts(r, w) {
+			for _, f := range []frame{plain, crumbs, holes} {
 				for _, wrap := range []wrapping{direct, indirect, mixed, odd} {
-					if err := b.Reset(); err != nil {
+					if err := b.again(&watch{b: b}, f.in(wrap)); err != nil {
 						return err
 					}
-					if err := b.up(); err != nil {
-						return err
-					}
-					if err := b.play(b.Script, cut.in(wrap)); err != nil {
+				}
+			}
+			for _, f := range places(r, w) {
+				for _, wrap := range []wrapping{direct, indirect} {
+					if err := b.again(nil, f.in(wrap)); err != nil {
 						return err
 					}
 				}
@@ -210,5 +211,5 @@ func (b *bench) kicks() error {
 	if err := w.check(); err != nil {
 		return err
 	}
-	return b.play(nil, plain)
+	return b.play(nil, nil, plain)
 }

@@ -76,22 +76,20 @@ func (b *bench) linger(k int) {
 // interrupt resets the device with each request of the script under way.
 func (b *bench) interrupt() error {
 	for i := range b.Script {
-		if err := b.recovers(); err != nil {
-			return err
-		}
-		if err := b.Reset(); err != nil {
-			return err
-		}
-		var before past
 		for k := range 3 {
+			if err := b.recovers(); err != nil {
+				return err
+			}
+			if err := b.Reset(); err != nil {
+				return err
+			}
 			if err := b.up(); err != nil {
 				return err
 			}
-			w := &watch{b: b}
-			if _, err := b.start(w, b.Script[:i], plain); err != nil {
+			if _, err := b.start(nil, b.Script[:i], plain); err != nil {
 				return err
 			}
-			if _, err := b.send(w, i, &b.Script[i], plain); err != nil {
+			if _, err := b.send(nil, i, &b.Script[i], plain); err != nil {
 				return err
 			}
 			b.linger(k)
@@ -99,13 +97,10 @@ func (b *bench) interrupt() error {
 			if err != nil {
 				return fmt.Errorf("request %d under way: %w", i, err)
 			}
-			if err := errors.Join(before.unmoved(), b.silent(now)); err != nil {
+			// The next session has memory of its own.
+			if err := errors.Join(b.silent(now), b.up(), b.Reset(), now.unmoved()); err != nil {
 				return fmt.Errorf("request %d was under way: %w", i, err)
 			}
-			before = now
-		}
-		if b.Settle != nil {
-			b.Settle()
 		}
 	}
 	return b.recovers()
@@ -122,14 +117,13 @@ func (b *bench) storm() error {
 		if err := b.up(); err != nil {
 			return err
 		}
-		w := &watch{b: b}
 		for i := range rnd.IntN(2 * len(b.Script)) {
 			req := b.Script[i%len(b.Script)]
 			req.Stimulus = nil // its host would have to be told of the reset
 			if b.queues[req.Queue].Free() < 2 {
 				continue
 			}
-			if _, err := b.send(w, i, &req, plain); err != nil {
+			if _, err := b.send(nil, i, &req, plain); err != nil {
 				return err
 			}
 		}

@@ -35,7 +35,8 @@ type Request struct {
 	Readable []byte // what the device is to read
 	Writable int    // how many bytes it may write
 	// Stimulus, if not nil, is called once the request is available: what happens on the host's
-	// side to make the device answer it.
+	// side to make the device answer it. A request that takes one of a limited number of answers,
+	// whatever gave rise to them, has one too, if an empty one.
 	Stimulus func() error
 	// Check, if not nil, judges the answer, the bytes that the device says it wrote.
 	Check func(reply []byte) error
@@ -45,8 +46,8 @@ type Request struct {
 }
 
 // TestBackend tries a device with a good driver and with a hostile one. fresh makes a new device
-// each time it is called, and a host's side that neither blocks nor fails; what it needs to clean
-// up, it leaves to t.Cleanup. The subtests are named after what they try, and -run selects them.
+// each time it is called, and a host's side that takes everything at once, fails nothing and
+// hoards nothing; what it needs to clean up, it leaves to t.Cleanup. The subtests are named after what they try, and -run selects them.
 // They count goroutines: nothing else should run beside them.
 func TestBackend(t *testing.T, fresh func(t testing.TB) Subject) {
 	for _, tr := range trials(fresh(t)) {
