@@ -65,11 +65,11 @@ func (d *Device) Boot(c Config) ([]Step, error) {
 	if d.queues != nil {
 		return nil, fmt.Errorf("driver: %v: already booted by this window", d)
 	}
-	if err := d.w.failed(); err != nil {
-		return nil, err
-	}
 	var queues []*Queue
 	err := d.w.guarded(func() (err error) {
+		if err := d.w.failed(); err != nil {
+			return err
+		}
 		if v := d.load(mmio.RegVersion); v != 1 {
 			return fmt.Errorf("header is of version %d, not 1", v)
 		}

@@ -6,9 +6,18 @@ import "github.com/hypervisorless/virtio/shmem"
 // order; a call that finds another at it has it look again. found says that this one delivered
 // something.
 func (q *Queue) poll() (found bool) {
-	if q.polls.Add(1) != 1 {
-		return false
+	return q.polls.Add(1) == 1 && q.serve()
+}
+
+// glance is poll for those who come back: while another is at it they need not be heard.
+func (q *Queue) glance() {
+	if q.polls.CompareAndSwap(0, 1) {
+		q.serve()
 	}
+}
+
+// serve is the turn of the goroutine that found nobody at it.
+func (q *Queue) serve() (found bool) {
 	for calls := int32(1); ; calls = q.polls.Load() {
 		for more := true; more; {
 			var n int
@@ -30,6 +39,7 @@ func (q *Queue) turn() (n int, more bool) {
 	for i, r := range q.batch[:n] {
 		q.batch[i] = nil
 		if r.Done != nil {
+			r.state.Store(idle)
 			r.Done(r)
 		} else {
 			r.wake(q.w.opts.Line)
@@ -91,7 +101,9 @@ func (q *Queue) take() (taken, n int, more bool) {
 
 // finish ends a request's flight and puts it into the batch at n, unless nobody waits for it.
 func (q *Queue) finish(r *Request, err error, n int) int {
-	r.Err = err
+	if err != nil {
+		r.Err = q.named(err)
+	}
 	r.flying = false
 	if !r.watched {
 		if q.sleepers--; q.sleepers == 0 {
@@ -100,6 +112,7 @@ func (q *Queue) finish(r *Request, err error, n int) int {
 	}
 	if r.abandoned {
 		r.abandoned = false
+		r.state.Store(idle)
 		q.spare = append(q.spare, r)
 		return 0
 	}

@@ -3,7 +3,6 @@ package driver
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"sync"
 
@@ -60,12 +59,10 @@ func StartConsole(ctx context.Context, d *Device) (*Console, error) {
 		inputs[i] = &Request{InBuffer: b, Done: c.filled}
 	}
 	if _, err := c.rx.Submit(inputs...); err != nil {
-		return nil, c.failed(err)
+		return nil, err
 	}
 	return c, nil
 }
-
-func (c *Console) failed(err error) error { return fmt.Errorf("driver: %v: %w", c.d, err) }
 
 // filled is called with each buffer that the device has filled.
 func (c *Console) filled(r *Request) {
@@ -101,10 +98,10 @@ func (c *Console) Read(p []byte) (int, error) {
 	for c.current == nil || c.off == c.current.N {
 		if r := c.current; r != nil {
 			if r.Err != nil {
-				return 0, c.failed(r.Err)
+				return 0, r.Err
 			}
 			if _, err := c.rx.Submit(r); err != nil {
-				return 0, c.failed(err)
+				return 0, err
 			}
 		}
 		for c.current, c.off = c.next(), 0; c.current == nil; c.current = c.next() {
@@ -112,7 +109,13 @@ func (c *Console) Read(p []byte) (int, error) {
 		}
 	}
 	n := min(len(p), c.current.N-c.off)
-	c.current.InBuffer.ReadAt(p[:n], c.off)
+	err := c.d.w.guarded(func() error {
+		c.current.InBuffer.ReadAt(p[:n], c.off)
+		return nil
+	})
+	if err != nil {
+		return 0, c.rx.named(err)
+	}
 	c.off += n
 	return n, nil
 }
@@ -122,7 +125,7 @@ func (c *Console) Write(p []byte) (n int, err error) {
 	for n < len(p) {
 		part := p[n:min(n+c.chunk, len(p))]
 		if _, err := c.tx.Do(context.Background(), part, nil); err != nil {
-			return n, c.failed(err)
+			return n, err
 		}
 		n += len(part)
 	}

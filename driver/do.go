@@ -19,11 +19,11 @@ func (q *Queue) Do(ctx context.Context, out, in []byte) (n int, err error) {
 	r.Out, r.In = out, in
 	if err := q.enter(ctx, r); err != nil {
 		q.giveBack(r)
-		return 0, err
+		return 0, q.named(err)
 	}
 	if !r.watched || !q.watch(ctx, r) {
 		if err := q.w.wait(ctx, &r.waiter); err != nil && q.abandon(r) {
-			return 0, err
+			return 0, q.named(err)
 		}
 	}
 	n, err = r.N, r.Err
@@ -44,6 +44,7 @@ func (q *Queue) borrow() *Request {
 
 func (q *Queue) giveBack(r *Request) {
 	r.Out, r.In = nil, nil
+	r.state.Store(idle)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.spare = append(q.spare, r)
@@ -104,7 +105,7 @@ const watchLooks = 64
 func (q *Queue) watch(ctx context.Context, r *Request) bool {
 	end := time.Now().Add(q.w.opts.Spin)
 	for i := 1; ; i++ {
-		q.poll()
+		q.glance()
 		if r.state.Load() == finished {
 			<-r.ready
 			return true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -26,8 +27,8 @@ import (
 // spinTime is longer than an answer takes.
 const spinTime = 200 * time.Microsecond
 
-// benchModes calls fn for a started device in each mode.
-func benchModes(b *testing.B, backend func(testing.TB) virtio.Backend, queues int, fn func(*testing.B, *driver.Device)) {
+// benchModes calls fn for a device in each mode.
+func benchModes(b *testing.B, backend func(testing.TB) virtio.Backend, fn func(*testing.B, *driver.Device)) {
 	for _, mode := range []struct {
 		name string
 		spin time.Duration
@@ -42,13 +43,17 @@ func benchModes(b *testing.B, backend func(testing.TB) virtio.Backend, queues in
 			w := open(b, driver.Options{Region: region, Line: guest, Spin: mode.spin})
 			d, err := w.Find(bounded(b), backend.Info().ID, 0)
 			assert.NilError(b, err)
-			assert.NilError(b, d.Start(bounded(b), driver.Config{Sizes: make([]uint16, queues)}))
 			fn(b, d)
 		})
 	}
 }
 
-// sync does one request after the other.
+func started(b *testing.B, d *driver.Device, queues int) *driver.Device {
+	assert.NilError(b, d.Start(bounded(b), driver.Config{Sizes: make([]uint16, queues)}))
+	return d
+}
+
+// benchSync does one request after the other.
 func benchSync(b *testing.B, q *driver.Queue, out, in int) {
 	o, i := make([]byte, out), make([]byte, in)
 	ctx := context.Background()
@@ -119,39 +124,61 @@ func BenchmarkRNG(b *testing.B) {
 	for _, n := range []int{9, 4096} {
 		b.Run(fmt.Sprintf("%dB", n), func(b *testing.B) {
 			entropy := func(testing.TB) virtio.Backend { return rng.New(rng.Options{}) }
-			benchModes(b, entropy, 1, func(b *testing.B, d *driver.Device) {
-				b.Run("sync", func(b *testing.B) { benchSync(b, d.Queue(0), 0, n) })
-				b.Run("depth16", func(b *testing.B) { benchDepth(b, d.Queue(0), 16, 0, n) })
+			benchModes(b, entropy, func(b *testing.B, d *driver.Device) {
+				q := started(b, d, 1).Queue(0)
+				b.Run("sync", func(b *testing.B) { benchSync(b, q, 0, n) })
+				b.Run("depth16", func(b *testing.B) { benchDepth(b, q, 16, 0, n) })
 			})
 		})
 	}
 }
 
-// sink is a host that takes everything and says as much as is asked of it.
+// sink is a host that takes everything and says as many bytes as it is told to.
 type sink struct {
-	in   chan int
-	once sync.Once
-	left int
+	mu     sync.Mutex
+	more   *sync.Cond
+	left   int
+	closed bool
 }
 
-func newSink() *sink { return &sink{in: make(chan int)} }
+func newSink() *sink {
+	s := &sink{}
+	s.more = sync.NewCond(&s.mu)
+	return s
+}
+
+// say has n more bytes said.
+func (s *sink) say(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left += n
+	s.more.Signal()
+}
 
 func (s *sink) Read(p []byte) (int, error) {
-	for s.left == 0 {
-		n, ok := <-s.in
-		if !ok {
-			return 0, io.EOF
-		}
-		s.left = n
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.left == 0 && !s.closed {
+		s.more.Wait()
+	}
+	if s.closed {
+		return 0, io.EOF
 	}
 	n := min(len(p), s.left)
 	s.left -= n
 	return n, nil
 }
 
+func (s *sink) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.more.Signal()
+	return nil
+}
+
 func (s *sink) Write(p []byte) (int, error)      { return len(p), nil }
 func (s *sink) SetWriteDeadline(time.Time) error { return nil }
-func (s *sink) Close() error                     { s.once.Do(func() { close(s.in) }); return nil }
 
 func terminal(tb testing.TB, host console.Endpoint) virtio.Backend {
 	d, err := console.New(console.Options{Ports: []console.Port{{Endpoint: host}}})
@@ -164,9 +191,47 @@ func BenchmarkConsoleOut(b *testing.B) {
 	for _, n := range []int{1, 4096} {
 		b.Run(fmt.Sprintf("%dB", n), func(b *testing.B) {
 			backend := func(tb testing.TB) virtio.Backend { return terminal(tb, newSink()) }
-			benchModes(b, backend, 2, func(b *testing.B, d *driver.Device) {
-				b.Run("sync", func(b *testing.B) { benchSync(b, d.Queue(1), n, 0) })
-				b.Run("depth16", func(b *testing.B) { benchDepth(b, d.Queue(1), 16, n, 0) })
+			benchModes(b, backend, func(b *testing.B, d *driver.Device) {
+				q := started(b, d, 2).Queue(1)
+				b.Run("sync", func(b *testing.B) { benchSync(b, q, n, 0) })
+				b.Run("depth16", func(b *testing.B) { benchDepth(b, q, 16, n, 0) })
+			})
+		})
+	}
+}
+
+// What the host says arrives with the driver: the next bytes after these were read, or all the
+// time, into as many buffers as the driver offers.
+func BenchmarkConsoleIn(b *testing.B) {
+	for _, tt := range []struct {
+		name   string
+		n      int
+		stream bool
+	}{{"1B/sync", 1, false}, {"4096B/sync", 4096, false}, {"4096B/stream", 4096, true}} {
+		b.Run(tt.name, func(b *testing.B) {
+			var host *sink
+			backend := func(tb testing.TB) virtio.Backend {
+				host = newSink()
+				return terminal(tb, host)
+			}
+			benchModes(b, backend, func(b *testing.B, d *driver.Device) {
+				c, err := driver.StartConsole(bounded(b), d)
+				assert.NilError(b, err)
+				run(b, d.Window())
+				if tt.stream {
+					host.say(math.MaxInt)
+				}
+				p := make([]byte, tt.n)
+				b.SetBytes(int64(tt.n))
+				b.ReportAllocs()
+				for b.Loop() {
+					if !tt.stream {
+						host.say(tt.n)
+					}
+					if _, err := io.ReadFull(c, p); err != nil {
+						b.Fatal(err)
+					}
+				}
 			})
 		})
 	}

@@ -187,11 +187,11 @@ func TestClients_End(t *testing.T) {
 		assert.Assert(t, errors.Is(<-ended, driver.ErrClosed))
 	}
 	_, err = c.Read(make([]byte, 10))
-	assert.ErrorContains(t, err, "driver: console in slot 1: window closed")
+	assert.ErrorContains(t, err, "driver: console in slot 1: queue 0: window closed")
 	_, err = c.Write(make([]byte, 10))
-	assert.ErrorContains(t, err, "driver: console in slot 1: window closed")
+	assert.ErrorContains(t, err, "driver: console in slot 1: queue 1: window closed")
 	_, err = r.Read(make([]byte, 10))
-	assert.ErrorContains(t, err, "driver: rng in slot 0: window closed")
+	assert.ErrorContains(t, err, "driver: rng in slot 0: queue 0: window closed")
 }
 
 // The size of the console's window changes under the driver, which is told.

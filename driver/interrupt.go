@@ -27,7 +27,6 @@ func (w *Window) rang(err error) error {
 		err = w.interrupt()
 	}
 	if err != nil {
-		err = fmt.Errorf("driver: %w", err)
 		w.fail(err)
 	}
 	return err
@@ -148,7 +147,7 @@ func (w *Window) failed() error {
 }
 
 // failLater is fail for those who must not run into callbacks.
-func (w *Window) failLater(err error) { go w.fail(fmt.Errorf("driver: %w", err)) }
+func (w *Window) failLater(err error) { go w.fail(err) }
 
 // fail ends the Window for good: every request that is in flight fails, and every later one.
 func (w *Window) fail(err error) {

@@ -57,7 +57,8 @@ func (b Buffer) Len() int { return int(b.span.Len()) }
 // Bytes is the memory itself; ok is false where the memory only takes ReadAt and WriteAt.
 func (b Buffer) Bytes() (p []byte, ok bool) { return b.span.Bytes() }
 
-// ReadAt copies len(p) bytes at off out of the buffer; the range must lie inside.
+// ReadAt copies len(p) bytes at off out of the buffer; the range must lie inside. Memory that has
+// vanished faults, as it does in WriteAt: see shmem.Guard.
 func (b Buffer) ReadAt(p []byte, off int) { b.span.ReadAt(p, uint64(off)) }
 
 // WriteAt copies p into the buffer at off; the range must lie inside.

@@ -1,6 +1,8 @@
 package driver
 
 import (
+	"errors"
+	"fmt"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -55,8 +57,8 @@ func (q *Queue) goLive() {
 }
 
 // Submit makes the requests available in order, with at most one doorbell, and returns how many
-// of them: all, or those before the one that met err. It never waits: a full queue is ErrFull.
-// No Done is called before it returns by the same goroutine.
+// of them: all, or those before the one that met err. It never waits, and calls no Done: a full
+// queue is ErrFull, plain, which is not a failure. Other errors are for errors.Is.
 func (q *Queue) Submit(requests ...*Request) (int, error) {
 	q.mu.Lock()
 	n, kick, err := q.add(requests, false)
@@ -64,7 +66,18 @@ func (q *Queue) Submit(requests ...*Request) (int, error) {
 	if kick {
 		q.kick()
 	}
+	if err != nil && err != ErrFull {
+		err = q.named(err)
+	}
 	return n, err
+}
+
+// named says where an error is from.
+func (q *Queue) named(err error) error {
+	if ring := (*RingError)(nil); errors.As(err, &ring) {
+		return fmt.Errorf("driver: %v: %w", q.d, err) // which says the queue
+	}
+	return fmt.Errorf("driver: %v: queue %d: %w", q.d, q.index, err)
 }
 
 // kick tells the back-end. When that cannot be done, what is in flight fails.
@@ -118,7 +131,7 @@ func (q *Queue) addOne(r *Request, watched bool) error {
 		return q.err
 	case !q.live:
 		return ErrNotLive
-	case r.flying:
+	case r.state.Load() != idle:
 		return ErrBusy
 	}
 	segments, err := q.place(r)

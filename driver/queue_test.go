@@ -158,15 +158,15 @@ func TestSubmit_Refuses(t *testing.T) {
 	d := f.live(driver.Options{}, driver.Config{Sizes: []uint16{4}})
 	q := d.Queue(0)
 	big := winSize / 2
-	flying := &driver.Request{Out: []byte("a")}
+	flying := &driver.Request{Out: []byte("a")} // until somebody has waited for it
 	n, err := q.Submit(flying, flying)
 	assert.Equal(t, n, 1)
-	assert.Equal(t, err, driver.ErrBusy)
+	assert.Assert(t, errors.Is(err, driver.ErrBusy))
 	for range 3 {
 		n, err = q.Submit(&driver.Request{})
-		assert.Assert(t, n == 0 && err == driver.ErrEmpty)
+		assert.Assert(t, n == 0 && errors.Is(err, driver.ErrEmpty))
 		n, err = q.Submit(&driver.Request{Out: make([]byte, big), In: make([]byte, big)})
-		assert.Assert(t, n == 0 && err == driver.ErrNoMemory)
+		assert.Assert(t, n == 0 && errors.Is(err, driver.ErrNoMemory))
 	}
 	n, err = q.Submit(
 		&driver.Request{Out: make([]byte, big)},
@@ -181,7 +181,7 @@ func TestSubmit_Refuses(t *testing.T) {
 	_, err = early.Boot(driver.Config{Sizes: []uint16{4}})
 	assert.NilError(t, err)
 	_, err = early.Queue(0).Submit(&driver.Request{Out: []byte("a")})
-	assert.Equal(t, err, driver.ErrNotLive)
+	assert.ErrorContains(t, err, "driver: rng in slot 0: queue 0: device is not live")
 	assert.Assert(t, early.Queue(1) == nil && early.Queue(-1) == nil)
 }
 
@@ -291,6 +291,9 @@ func TestQueue_Liars(t *testing.T) {
 			for i, r := range requests {
 				err := r.Wait(bounded(t))
 				assert.Assert(t, errors.Is(err, tt.want[i]), "%d: %v", i, err)
+				if err != nil {
+					assert.ErrorContains(t, err, "driver: rng in slot 0: queue 0")
+				}
 				ended = ended || err != nil && !errors.Is(err, driver.ErrUsedLength)
 			}
 			_, err = q.Do(canceled(), []byte("x"), nil)

@@ -3,7 +3,8 @@ package driver
 import "context"
 
 // Request is one chain: what the device reads, then what it writes. It may be submitted again
-// once it is complete, and is not to be copied, or changed while it is in flight.
+// when Wait has returned nil or what went wrong, or when Done is called. It is not to be copied,
+// or changed while it is in flight.
 type Request struct {
 	// Out is what the device reads. It is copied into the window at Submit.
 	Out []byte
@@ -13,7 +14,7 @@ type Request struct {
 	// without a copy.
 	OutBuffer, InBuffer Buffer
 	// Done, if not nil, is called at completion instead of waking Wait. It runs on whatever
-	// goroutine serves the doorbell: it must not block nor wait for another request, but it may
+	// goroutine serves the doorbell: it must not block or wait for another request, but it may
 	// submit.
 	Done func(*Request)
 
@@ -25,9 +26,9 @@ type Request struct {
 	waiter
 	w         *Window
 	out, in   Buffer // bounce buffers, free at completion
-	flying    bool   // the queue's
-	watched   bool   // its waiter watches the ring: no interrupt is needed
-	abandoned bool   // of Do, which has returned
+	flying    bool
+	watched   bool // its waiter watches the ring: no interrupt is needed
+	abandoned bool // of Do, which has returned
 }
 
 // Wait waits for the completion of a request that was submitted without Done, and returns its
@@ -40,6 +41,5 @@ func (r *Request) Wait(ctx context.Context) error {
 	if err := r.w.wait(ctx, &r.waiter); err != nil {
 		return err
 	}
-	r.state.Store(idle)
 	return r.Err
 }

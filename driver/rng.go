@@ -2,7 +2,6 @@ package driver
 
 import (
 	"context"
-	"fmt"
 	"io"
 )
 
@@ -30,10 +29,7 @@ func (r *RNG) Read(p []byte) (int, error) {
 	}
 	n, err := r.q.Do(context.Background(), nil, p[:min(len(p), rngChunk)])
 	if err == nil && n == 0 {
-		err = io.ErrNoProgress // a device that has none must not spin its reader
+		err = r.q.named(io.ErrNoProgress) // a device that has none must not spin its reader
 	}
-	if err != nil {
-		return 0, fmt.Errorf("driver: %v: %w", r.q.d, err)
-	}
-	return n, nil
+	return n, err
 }

@@ -16,7 +16,7 @@ type waiter struct {
 
 // States of a waiter.
 const (
-	idle     = iota // nothing to wait for
+	idle     = iota // nothing to wait for; what was, has been taken note of
 	waiting         // behind somebody else, or not yet anywhere
 	pumping         // at the doorbell, where only a ring wakes it
 	finished        // the event came
@@ -45,12 +45,14 @@ func (w *Window) wait(ctx context.Context, t *waiter) error {
 	for ctx.Err() == nil {
 		select {
 		case <-t.ready:
+			t.state.Store(idle)
 			return nil
 		case <-ctx.Done():
 		case w.pump <- struct{}{}:
 			came := w.pumpFor(ctx, t)
 			<-w.pump
 			if came {
+				t.state.Store(idle)
 				return nil
 			}
 		}

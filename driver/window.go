@@ -89,7 +89,7 @@ func (w *Window) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, w.opts.Line.Wake)()
 	for ctx.Err() == nil {
 		if err := w.listen(); err != nil {
-			return err
+			return fmt.Errorf("driver: %w", err)
 		}
 	}
 	return nil
