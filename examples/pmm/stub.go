@@ -6,4 +6,3 @@ const frontendName = "frontend"
 
 func frontendCommand(args []string, stdout, stderr io.Writer) error { return nil }
 func demoCommand(args []string, stdout, stderr io.Writer) error     { return nil }
-func layoutCommand(args []string, stdout, stderr io.Writer) error   { return nil }
