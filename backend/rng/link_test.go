@@ -15,7 +15,7 @@ import (
 )
 
 // watchdog only turns a hang into a failure.
-const watchdog = 20 * time.Second
+const watchdog = 10 * time.Second
 
 // bubble is a subtest on a clock of its own: it moves when everything waits, so rates can be
 // measured to the nanosecond, and a hang fails at once.
