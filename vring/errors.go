@@ -33,6 +33,7 @@ type RingError struct {
 	Err   error
 }
 
+// Error names the queue, the chain if there is one, and the reason.
 func (e *RingError) Error() string {
 	if e.Head < 0 {
 		return fmt.Sprintf("queue %d: ring broken: %v", e.Queue, e.Err)
@@ -40,6 +41,7 @@ func (e *RingError) Error() string {
 	return fmt.Sprintf("queue %d: ring broken at chain %d: %v", e.Queue, e.Head, e.Err)
 }
 
+// Unwrap is the reason, for errors.Is.
 func (e *RingError) Unwrap() error { return e.Err }
 
 // ChainError is a fault of one chain in a sound ring. Pop has given the chain back already,
@@ -50,8 +52,10 @@ type ChainError struct {
 	Err   error
 }
 
+// Error names the queue, the chain and the reason.
 func (e *ChainError) Error() string {
 	return fmt.Sprintf("queue %d: chain %d refused: %v", e.Queue, e.Head, e.Err)
 }
 
+// Unwrap is the reason, for errors.Is.
 func (e *ChainError) Unwrap() error { return e.Err }

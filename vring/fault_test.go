@@ -16,6 +16,9 @@ import (
 // A file that is truncated under the queue breaks the queue, whichever method meets the hole
 // first, and lets the gate go.
 func TestFault_MappingVanishes(t *testing.T) {
+	if emulated() {
+		t.Skip("QEMU's user mode hands on a SIGBUS without its address, which Go takes for a nil dereference")
+	}
 	for _, name := range []string{"Pop", "Read", "Write", "Arm", "Show", "Publish", "Available"} {
 		for _, gate := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {

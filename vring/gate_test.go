@@ -164,7 +164,7 @@ func TestGate_HoldKeepsAccessesWaiting(t *testing.T) {
 // moves while it holds, or once it has seen the shut gate empty. The memory is the heap's so that
 // the race detector watches both sides of the gate.
 func TestGate_Concurrent(t *testing.T) {
-	for range 20 {
+	for range rounds(30) {
 		g := newGated(t, shmem.NewHeap(1<<14), size(8))
 		var chains [2]vring.Chain
 		for head := range uint16(8) {
@@ -228,9 +228,11 @@ func TestGate_Concurrent(t *testing.T) {
 			}
 		}
 		for empty := g.gate.Shut(); !empty; empty = g.gate.Empty() {
+			runtime.Gosched()
 		}
 		before := g.Snapshot()
 		for out.Load() < 3 {
+			runtime.Gosched()
 		}
 		assert.NilError(t, before.Changed())
 		stop.Store(true)

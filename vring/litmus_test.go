@@ -28,6 +28,9 @@ func (l *litmus) run(t *testing.T, rounds int) (lost int) {
 	if runtime.NumCPU() < 2 {
 		t.Skip("one CPU shows nothing")
 	}
+	if emulated() {
+		t.Skip("QEMU's user mode lets a load-acquire overtake a store-release, which no arm64 does: plain sync/atomic fails there, too")
+	}
 	var (
 		done sync.WaitGroup
 		meet barrier
@@ -99,23 +102,20 @@ func testLitmus(t *testing.T, eventIdx bool, play func(e *env, l *litmus)) {
 	assert.Equal(t, l.run(t, rounds(1_000_000)), 0, "rounds in which both sides went to sleep")
 }
 
-var suppressions = []struct {
-	name     string
-	eventIdx bool
-}{{"flags", false}, {"eventidx", true}}
-
 // The device publishes and asks whether to notify, while the driver asks for a notification and
 // looks for a last time.
 func TestRING_20_PublishThenAsk(t *testing.T) {
-	for _, tt := range suppressions {
+	for _, tt := range []struct {
+		name           string
+		eventIdx, show bool
+	}{{name: "flags"}, {name: "eventidx", eventIdx: true}, {name: "shown before", show: true}} {
 		t.Run(tt.name, func(t *testing.T) {
 			testLitmus(t, tt.eventIdx, func(e *env, l *litmus) {
 				var (
 					c     vring.Chain
 					taken uint16
 				)
-				heads := []uint16{0, 1, 2, 3, 4, 5, 6, 7}
-				e.r.Offer(heads...)
+				e.r.Offer(0, 1, 2, 3, 4, 5, 6, 7)
 				l.device.prepare = func(int) {
 					if ok, err := e.q.Pop(&c); !ok || err != nil {
 						panic("no chain")
@@ -123,6 +123,11 @@ func TestRING_20_PublishThenAsk(t *testing.T) {
 					e.q.Push(&c)
 				}
 				l.device.act = func() bool {
+					if tt.show {
+						if err := e.q.Show(); err != nil {
+							panic(err)
+						}
+					}
 					notify, err := e.q.Publish()
 					return notify || err != nil
 				}
@@ -153,7 +158,10 @@ func TestRING_20_PublishThenAsk(t *testing.T) {
 // The device asks for a kick and looks for a last time, while the driver makes a chain available
 // and asks whether to kick.
 func TestRING_23_ArmThenLook(t *testing.T) {
-	for _, tt := range suppressions {
+	for _, tt := range []struct {
+		name     string
+		eventIdx bool
+	}{{"flags", false}, {"eventidx", true}} {
 		t.Run(tt.name, func(t *testing.T) {
 			testLitmus(t, tt.eventIdx, func(e *env, l *litmus) {
 				var c vring.Chain

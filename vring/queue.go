@@ -22,9 +22,9 @@ type Config struct {
 	Gate  *Gate // nil: nobody ends the queue while it is used
 }
 
-// Queue is the device side of a split virtqueue. One goroutine owns it: Pop, Push, Publish,
-// Arm and Disarm must not run concurrently with each other. Available may be called by others,
-// and the Chains may be read and written by others until they are pushed.
+// Queue is the device side of a split virtqueue. One goroutine owns it: no method may run
+// concurrently with another one, but Available, which anybody may call. The Chains may be read
+// and written by others until they are pushed.
 //
 // No method allocates once every Chain has met its longest chain, none does I/O or waits for
 // the driver.

@@ -25,17 +25,19 @@ func TestRING_01_Sizes(t *testing.T) {
 					e.r.SetAvail(i, n-1-i)
 				}
 				before := e.Snapshot()
+				var chain vring.Chain
 				for lap := range uint16(2) {
 					e.r.SetAvailIdx((lap + 1) * n)
 					for i := range n {
-						var c vring.Chain
-						e.pop(t, &c)
-						assert.Equal(t, c.Head(), n-1-i)
-						_, err := c.Write([]byte{byte(lap)})
-						assert.NilError(t, err)
-						e.q.Push(&c)
+						e.pop(t, &chain)
+						if _, err := chain.Write([]byte{byte(lap)}); err != nil {
+							t.Fatal(err)
+						}
+						e.q.Push(&chain)
 						e.publish(t)
-						assert.Equal(t, e.used(t), vringtest.Elem{ID: uint32(n - 1 - i), Len: 1})
+						if got, want := e.used(t), (vringtest.Elem{ID: uint32(n - 1 - i), Len: 1}); got != want {
+							t.Fatalf("%v came back, not %v", got, want)
+						}
 					}
 					pending, err := e.q.Arm()
 					assert.NilError(t, err)

@@ -7,29 +7,43 @@ import "sync/atomic"
 // address is checked, no notification decided, no memory can vanish.
 type spsc struct {
 	request, completion spscRing
-	next, published     uint32
+	next                uint32
 }
 
 type spscRing struct {
 	head, tail atomic.Uint32 // as seen by the other side
 	_          [56]byte
-	slots      [256]struct{ addr, len uint64 }
+	slots      []spscSlot
 }
 
-// serve is what a device does with n requests: take, complete, and publish once.
-func (s *spsc) serve(n int) {
+type spscSlot struct {
+	buffer []byte
+	len    int
+}
+
+func newSPSC(size int) *spsc {
+	s := &spsc{}
+	s.request.slots, s.completion.slots = make([]spscSlot, size), make([]spscSlot, size)
+	for i := range s.request.slots {
+		s.request.slots[i].buffer = make([]byte, 64)
+	}
+	return s
+}
+
+// serve is what a device does with n requests: take, fill, complete, and publish once.
+func (s *spsc) serve(n int, payload []byte) {
+	mask := uint32(len(s.request.slots) - 1)
 	for range n {
 		if s.next == s.request.head.Load() {
 			panic("the yardstick ran dry")
 		}
-		slot := &s.request.slots[s.next&255]
-		done := &s.completion.slots[s.next&255]
-		done.addr, done.len = slot.addr, slot.len
+		slot, done := &s.request.slots[s.next&mask], &s.completion.slots[s.next&mask]
+		done.buffer, done.len = slot.buffer, copy(slot.buffer, payload)
 		s.next++
 	}
 	s.request.tail.Store(s.next)
 	s.completion.head.Store(s.next)
 }
 
-// refill makes all 256 requests available again.
-func (s *spsc) refill() { s.request.head.Add(256) }
+// refill makes all requests available again.
+func (s *spsc) refill() { s.request.head.Add(uint32(len(s.request.slots))) }

@@ -1,6 +1,10 @@
 package vringtest
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+	"slices"
+)
 
 // Range is a piece of the driver's memory.
 type Range struct{ Addr, Len uint64 }
@@ -29,19 +33,19 @@ func (m *Memory) Fill() {
 // Changed is an error that names the first byte that is not what it was, outside of the
 // pieces that the device was free to write; else nil.
 func (s *Snapshot) Changed(free ...Range) error {
-	now := s.m.Read(s.m.addr, uint64(len(s.bytes)))
-next:
-	for i, was := range s.bytes {
-		if now[i] == was {
+	was, now := s.bytes, s.m.Read(s.m.addr, uint64(len(s.bytes)))
+	for i := 0; i < len(was); i++ {
+		const piece = 256
+		for i+piece <= len(was) && bytes.Equal(was[i:i+piece], now[i:i+piece]) {
+			i += piece
+		}
+		if i == len(was) || was[i] == now[i] {
 			continue
 		}
 		addr := s.m.addr + uint64(i)
-		for _, r := range free {
-			if addr-r.Addr < r.Len {
-				continue next
-			}
+		if !slices.ContainsFunc(free, func(r Range) bool { return addr-r.Addr < r.Len }) {
+			return fmt.Errorf("the byte at %#x was %#02x and is %#02x", addr, was[i], now[i])
 		}
-		return fmt.Errorf("the byte at %#x was %#02x and is %#02x", addr, was, now[i])
 	}
 	return nil
 }
