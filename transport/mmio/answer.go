@@ -1,6 +1,7 @@
 package mmio
 
 import (
+	"errors"
 	"log/slog"
 	"time"
 
@@ -36,6 +37,8 @@ func (s *slot) answer(pfn uint32, status *virtio.Status) verdict {
 		if !s.anew(r, align) {
 			return settled
 		}
+	} else {
+		s.guessed = false
 	}
 	page := s.page
 	if !s.open {
@@ -82,9 +85,13 @@ func (s *slot) anew(r request, align uint32) bool {
 	if align == sentinel && s.canary {
 		return false
 	}
+	if align != sentinel && r == s.last {
+		return true
+	}
 	// Until QueuePFN is stored the words around the old value are the next request's. A driver
 	// stores it at once, so what stands like this for long is the request.
-	return align != sentinel && r == s.last || s.stood(r)
+	s.guessed = s.stood(r)
+	return s.guessed
 }
 
 // repeat looks at the value acknowledged last, standing in QueuePFN again while the session is
@@ -94,13 +101,17 @@ func (s *slot) repeat(r request, align uint32, status *virtio.Status) verdict {
 	last := int(s.last.sel)
 	booting := *status&virtio.DriverOK == 0 || s.stale
 	if r.sel != s.last.sel || !s.queues[last].configured() || !s.fresh(last) {
-		// The driver says otherwise. If it goes on to, this session is not the one it means.
-		if align != sentinel && booting && s.stood(r) {
-			s.end()
-			s.acked = false
-			return lookAgain
+		if align == sentinel || !booting || !s.stood(r) {
+			return settled
 		}
-		return settled
+		// The driver insists.
+		if r.sel != s.last.sel && !s.guessed {
+			s.refuse(r, errSameRing)
+			return settled
+		}
+		s.end() // it means another session than this one
+		s.acked = false
+		return lookAgain
 	}
 	ring := align != sentinel // a mere rewrite is answered silently: nobody waits
 	if !ring && !s.bus.cas {
@@ -131,6 +142,9 @@ func (s *slot) repeat(r request, align uint32, status *virtio.Status) verdict {
 	s.second(last, status)
 	return settled
 }
+
+// errSameRing refuses a queue whose ring was acknowledged as another's just before.
+var errSameRing = errors.New("ring overlaps that of the queue before")
 
 // holdTime is the pause before the next attempt to keep workers out of memory.
 const holdTime = 100 * time.Microsecond

@@ -72,6 +72,7 @@ func (b *Bus) Add(name string, backend virtio.Backend, mem uint64) error {
 	if err != nil {
 		return fmt.Errorf("mmio: %w", err)
 	}
+	s.config, s.scratch, s.writable = make([]byte, info.ConfigLen), make([]byte, info.ConfigLen), s.dev.TakesConfig()
 	s.numMax = s.dev.MaxSize(0)
 	for i := range s.queues {
 		s.numMax = min(s.numMax, s.dev.MaxSize(i))

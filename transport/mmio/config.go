@@ -3,11 +3,22 @@ package mmio
 import "bytes"
 
 // syncConfig takes over what the driver wrote into the configuration space, if it may, and
-// publishes what changed on our side, if anything did.
-func (s *slot) syncConfig() {
+// publishes what changed on our side. A device says so only to a session, so until there is one
+// (live is false) every scan looks for itself: a driver reads what stands in memory.
+func (s *slot) syncConfig(live bool) {
+	if len(s.config) == 0 {
+		return
+	}
 	changed := s.dirty.Load()
-	if s.dev.TakesConfig() && s.takeConfig() {
+	if s.writable && s.takeConfig() {
 		changed = true
+	}
+	if !changed && !live {
+		s.dev.ReadConfig(s.scratch, 0)
+		if !bytes.Equal(s.scratch, s.config) {
+			s.publishConfig()
+		}
+		return
 	}
 	if !changed {
 		return
@@ -22,14 +33,13 @@ func (s *slot) syncConfig() {
 // takeConfig hands the words that the driver changed to the device and reports whether there
 // were any.
 func (s *slot) takeConfig() (changed bool) {
-	n := s.dev.Info().ConfigLen
-	now, known := s.scratch[:n], s.config[:n]
+	now, known := s.scratch, s.config
 	s.regs.ReadAt(now, RegConfig)
 	if bytes.Equal(now, known) {
 		return false
 	}
-	for off := 0; off < n; off += 4 {
-		end := min(off+4, n)
+	for off := 0; off < len(now); off += 4 {
+		end := min(off+4, len(now))
 		if !bytes.Equal(now[off:end], known[off:end]) {
 			s.dev.WriteConfig(now[off:end], off)
 		}
@@ -40,17 +50,15 @@ func (s *slot) takeConfig() (changed bool) {
 // publishConfig writes the configuration space, whatever the driver made of it. The generation
 // is odd meanwhile, for drivers that look.
 func (s *slot) publishConfig() {
-	n := s.dev.Info().ConfigLen
-	if n == 0 {
+	if len(s.config) == 0 {
 		return
 	}
-	config := s.config[:n]
-	s.dev.ReadConfig(config, 0)
+	s.dev.ReadConfig(s.config, 0)
 	s.store(RegConfigGeneration, s.generation+1)
 	// A load-acquire behind the store-release: no byte of the new configuration is visible
 	// before the odd generation, on Arm either.
 	s.load(RegConfigGeneration)
-	s.regs.WriteAt(config, RegConfig)
+	s.regs.WriteAt(s.config, RegConfig)
 	s.generation += 2
 	s.store(RegConfigGeneration, s.generation)
 }

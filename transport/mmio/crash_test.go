@@ -27,25 +27,19 @@ type outcome struct{ reached, before, after bool }
 
 func (s scenario) play(t testing.TB, region *shmem.Region, change func(*Options), image func(*frontEnd)) (o outcome) {
 	t.Helper()
-	all, err := region.Span(0, region.Size())
-	if err != nil {
-		t.Fatal(err)
-	}
-	all.Zero(0, all.Len())
+	defer func() {
+		if t.Failed() {
+			t.Logf("in scenario %v", s)
+		}
+	}()
+	wipe(t, region)
 	r := newRig(t, region, change)
 	r.pause(s.at, s.n)
 	r.start()
 	defer r.stop()
 	f := newFrontEnd(r, s.dialect, 0)
 
-	for f.pc < len(f.steps) && !r.held.Load() {
-		if f.advance() {
-			r.settle()
-		} else {
-			f.sleepOrPause()
-		}
-	}
-	if !r.held.Load() {
+	if !f.untilPause() {
 		return o
 	}
 	<-r.paused
@@ -64,6 +58,18 @@ func (s scenario) play(t testing.TB, region *shmem.Region, change func(*Options)
 	f.rest()
 	f.more()
 	return o
+}
+
+// untilPause runs in lock step up to the pause; false when the end comes before.
+func (f *frontEnd) untilPause() bool {
+	for f.pc < len(f.steps) && !f.held.Load() {
+		if f.advance() {
+			f.rig.settle()
+		} else {
+			f.sleepOrPause()
+		}
+	}
+	return f.held.Load()
 }
 
 func (o outcome) resume(r *rig) outcome {
@@ -116,9 +122,6 @@ func every(t *testing.T, d dialect, p point, change func(*Options), image func(*
 			for after := 0; ; after++ {
 				s := scenario{d, p, n, before, after}
 				o = s.play(t, region, change, image)
-				if t.Failed() {
-					t.Fatalf("in scenario %v", s)
-				}
 				if !o.after {
 					break
 				}

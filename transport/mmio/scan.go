@@ -69,7 +69,7 @@ func (s *slot) scan() (again bool) {
 	if s.bus.clearing {
 		s.takeAck()
 	}
-	s.syncConfig()
+	live := s.live
 	if s.open && status&virtio.DriverOK != 0 {
 		if !s.live && v != withheld && s.complete() {
 			s.golive()
@@ -80,5 +80,6 @@ func (s *slot) scan() (again bool) {
 	} else {
 		s.stale = false
 	}
+	s.syncConfig(live)
 	return false
 }

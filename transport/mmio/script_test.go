@@ -2,9 +2,11 @@ package mmio
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,6 +65,8 @@ type testLine struct {
 	changed *sync.Cond
 	token   bool
 	asleep  bool
+	dead    bool  // the process that waits here has been killed
+	err     error // of Wait and Raise
 }
 
 func newTestLine() *testLine {
@@ -71,7 +75,15 @@ func newTestLine() *testLine {
 	return l
 }
 
-func (l *testLine) Raise() error { l.out.ring(); return nil }
+func (l *testLine) Raise() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil && !l.dead {
+		l.out.ring()
+	}
+	return l.err
+}
+
 func (l *testLine) Close() error { return nil }
 
 func (l *testLine) Wake() {
@@ -86,11 +98,22 @@ func (l *testLine) Wait() error {
 	defer l.mu.Unlock()
 	l.asleep = true
 	l.changed.Broadcast()
-	for !l.token {
+	for !l.token && !l.dead && l.err == nil {
 		l.changed.Wait()
 	}
+	if l.dead {
+		runtime.Goexit()
+	}
 	l.token, l.asleep = false, false
-	return nil
+	return l.err
+}
+
+// fail makes the doorbell fail from now on.
+func (l *testLine) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = err
+	l.changed.Broadcast()
 }
 
 // kick is the front-end's ring.
@@ -117,40 +140,62 @@ var _ notify.Line = (*testLine)(nil)
 // toy is a device of n queues. Each request is answered with its queue number plus one, and
 // how often the queue was served before in this session.
 type toy struct {
-	queues  int
-	id      virtio.DeviceID
-	size    uint16
-	config  []byte
-	handle  func(q int, c *vring.Chain) // extra work, before the answer
-	ended   atomic.Int64                // sessions that returned
-	served  atomic.Int64
-	started chan *virtio.Session // if not nil, told about each session
+	queues   int
+	id       virtio.DeviceID
+	size     uint16
+	sizes    []uint16 // instead, one by one
+	features virtio.Features
+	loose    bool                                               // does not complete in order
+	handle   func(q int, c *vring.Chain)                        // extra work, before the answer
+	serve    func(ctx context.Context, s *virtio.Session) error // instead of all this
+	ended    atomic.Int64                                       // sessions that returned
+	served   atomic.Int64
+	started  chan *virtio.Session // if not nil, told about each session
+
+	mu         sync.Mutex
+	config     []byte
+	readConfig func() // called before each look at the configuration
 }
 
 func (d *toy) Info() virtio.Info {
-	info := virtio.Info{ID: d.id, ConfigLen: len(d.config), InOrder: true}
-	for range d.queues {
+	info := virtio.Info{ID: d.id, Features: d.features, Queues: d.sizes, ConfigLen: len(d.config), InOrder: !d.loose}
+	for range d.queues - len(d.sizes) {
 		info.Queues = append(info.Queues, d.size)
 	}
 	return info
 }
 
-func (d *toy) ReadConfig(p []byte, off int) { copy(p, d.config[off:]) }
+func (d *toy) ReadConfig(p []byte, off int) {
+	if d.readConfig != nil {
+		d.readConfig()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	copy(p, d.config[off:])
+}
+
+// setConfig makes the configuration space read otherwise.
+func (d *toy) setConfig(config []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	copy(d.config, config)
+}
 
 func (d *toy) Serve(ctx context.Context, s *virtio.Session) error {
 	defer d.ended.Add(1)
 	if d.started != nil {
 		d.started <- s
 	}
+	if d.serve != nil {
+		return d.serve(ctx, s)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var wg sync.WaitGroup
 	for i := range d.queues {
-		q := s.Queue(i)
-		if q == nil {
-			continue
-		}
 		wg.Go(func() {
 			n := byte(0)
-			q.Handle(ctx, func(c *vring.Chain) error {
+			cancel(s.Queue(i).Handle(ctx, func(c *vring.Chain) error {
 				if d.handle != nil {
 					d.handle(i, c)
 				}
@@ -158,11 +203,11 @@ func (d *toy) Serve(ctx context.Context, s *virtio.Session) error {
 				_, err := c.Write([]byte{byte(i + 1), n})
 				n++
 				return err
-			})
+			}))
 		})
 	}
 	wg.Wait()
-	return ctx.Err()
+	return context.Cause(ctx)
 }
 
 // rig is a window with a bus on one side and room for a scripted front-end on the other.
@@ -183,7 +228,7 @@ type rig struct {
 	paused   chan struct{}
 	resume   chan struct{}
 	held     atomic.Bool // paused, or about to say so
-	plain    bool
+	killed   atomic.Bool
 }
 
 type logBuffer struct {
@@ -236,7 +281,6 @@ func newRig(t testing.TB, region *shmem.Region, change func(*Options), toys ...*
 	if change != nil {
 		change(&opts)
 	}
-	r.plain = opts.PlainStore || !region.Kind().CompareAndSwap()
 	if r.bus, err = NewBus(opts); err != nil {
 		t.Fatal(err)
 	}
@@ -246,6 +290,9 @@ func newRig(t testing.TB, region *shmem.Region, change func(*Options), toys ...*
 		}
 	}
 	r.bus.hook = func(p point, s *slot) {
+		if r.killed.Load() {
+			runtime.Goexit()
+		}
 		if p != r.pauseAt || r.pauseN.Load() <= 0 {
 			return
 		}
@@ -257,6 +304,9 @@ func newRig(t testing.TB, region *shmem.Region, change func(*Options), toys ...*
 			r.line.nudge()
 			r.paused <- struct{}{}
 			<-r.resume
+			if r.killed.Load() {
+				runtime.Goexit()
+			}
 		}
 	}
 	return r
@@ -268,7 +318,11 @@ func (r *rig) start() *rig {
 	r.cancel, r.done = cancel, make(chan error, 1)
 	ready := make(chan struct{})
 	r.bus.opts.Ready = func() { close(ready) }
-	go func() { r.done <- r.bus.Run(ctx) }()
+	go func() {
+		err := errKilled
+		defer func() { r.done <- err }()
+		err = r.bus.Run(ctx)
+	}()
 	select {
 	case <-ready:
 	case err := <-r.done:
@@ -278,20 +332,48 @@ func (r *rig) start() *rig {
 	return r
 }
 
+var errKilled = errors.New("killed")
+
+// kill ends the monitor as kill -9 does, at its pause if it stands at one: nothing it would
+// have done later is done.
+func (r *rig) kill() {
+	r.t.Helper()
+	r.killed.Store(true)
+	r.line.mu.Lock()
+	r.line.dead = true
+	r.line.changed.Broadcast()
+	r.line.mu.Unlock()
+	if r.held.Load() {
+		r.goOn()
+	}
+	if err := r.wait(); err != errKilled {
+		r.t.Fatalf("bus ended with %v before it could be killed", err)
+	}
+	for _, s := range r.bus.slots {
+		s.dev.End()
+		r.until("the end of a dead monitor's workers", s.dev.Quiet)
+	}
+}
+
 func (r *rig) stop() {
 	if r.cancel == nil {
 		return
 	}
 	r.pauseN.Store(0)
 	r.cancel()
+	if err := r.wait(); err != nil {
+		r.t.Errorf("bus: %v", err)
+	}
+}
+
+// wait waits for the end of Run.
+func (r *rig) wait() error {
+	r.t.Helper()
 	r.cancel = nil
 	for {
 		select {
 		case err := <-r.done:
-			if err != nil {
-				r.t.Errorf("bus: %v", err)
-			}
-			return
+			return err
 		case <-r.paused:
 			r.resume <- struct{}{}
 		case <-time.After(hang):
@@ -329,9 +411,14 @@ type frontEnd struct {
 	*rig
 	dialect dialect
 	slot    int
+	header  uint64   // offset of the registers in the window
 	pages   []uint64 // page number of each queue's ring, in 4 KiB from the window's start
 	nums    []uint16
 	noload  bool // rings survive a reboot
+	lax     bool // answers may be those of a second attempt
+	dozes   bool // looks for an acknowledgement once, then only at an interrupt
+
+	at map[int]vring.Layout // queues that lie elsewhere
 
 	acked []bool
 	seen  []uint16 // used index as the interrupt handler saw it
@@ -349,7 +436,7 @@ type step struct {
 }
 
 func newFrontEnd(r *rig, d dialect, slot int) *frontEnd {
-	f := &frontEnd{rig: r, dialect: d, slot: slot}
+	f := &frontEnd{rig: r, dialect: d, slot: slot, header: uint64(slot) * HeaderSize, at: map[int]vring.Layout{}}
 	for i := range r.toys[slot].queues {
 		f.pages = append(f.pages, uint64(1+8*slot+2*i))
 		f.nums = append(f.nums, 2<<i)
@@ -358,13 +445,16 @@ func newFrontEnd(r *rig, d dialect, slot int) *frontEnd {
 	return f
 }
 
-func (f *frontEnd) reg(off uint64) uint64 { return uint64(f.slot)*HeaderSize + off }
+func (f *frontEnd) reg(off uint64) uint64 { return f.header + off }
 func (f *frontEnd) get(off uint64) uint32 { return f.mem.Load32(f.reg(off)) }
 func (f *frontEnd) put(off uint64, v uint32) {
 	f.mem.Store32(f.reg(off), v)
 }
 
 func (f *frontEnd) layout(q int) vring.Layout {
+	if l, ok := f.at[q]; ok {
+		return l
+	}
 	return vring.Legacy(f.pages[q]*PageSize, f.nums[q], PageSize)
 }
 
@@ -377,6 +467,7 @@ func (f *frontEnd) buffer(q int) uint64 { return 0x18000 + uint64(f.slot)*0x400 
 // rings are what they were.
 func (f *frontEnd) boot() {
 	n := len(f.pages)
+	clear(f.at)
 	f.acked, f.seen, f.sub = make([]bool, n), make([]uint16, n), make([]uint16, n)
 	f.pc, f.steps = 0, nil
 	for q := range n {
@@ -449,7 +540,7 @@ func (f *frontEnd) store(name string, reg uint64, v func() uint32) {
 // offer makes descriptor 0 of queue q available once more.
 func (f *frontEnd) offer(q int) {
 	l := f.layout(q)
-	f.mem.Store16Plain(l.Avail+4+2*uint64(f.sub[q]%f.nums[q]), 0)
+	f.mem.Store16Plain(l.Avail+4+2*uint64(f.sub[q]%f.layout(q).Size), 0)
 	f.sub[q]++
 	f.mem.Store32(l.Avail, uint32(f.sub[q])<<16)
 }
@@ -493,7 +584,7 @@ func (f *frontEnd) run(until string) {
 // sleep waits for an interrupt and runs its handler.
 func (f *frontEnd) sleep() {
 	f.t.Helper()
-	if f.steps[f.pc].poll {
+	if f.steps[f.pc].poll && !f.dozes {
 		if f.settle(); f.advance() {
 			return
 		}
@@ -539,7 +630,7 @@ func (f *frontEnd) verify() {
 		}
 		var b [16]byte
 		f.mem.ReadAt(b[:], f.buffer(q))
-		if b[0] != byte(q+1) || b[1] != byte(f.sub[q]-1) || b[8] != 0xEE {
+		if b[0] != byte(q+1) || !f.lax && b[1] != byte(f.sub[q]-1) || b[8] != 0xEE {
 			f.t.Fatalf("queue %d: answer % x after %d requests; log:\n%s", q, b, f.sub[q], f.log)
 		}
 		last := l.Used + 4 + 8*uint64((f.sub[q]-1)%f.nums[q])
@@ -563,4 +654,35 @@ func (f *frontEnd) more() {
 		}
 	}
 	f.verify()
+}
+
+// hello is the start of a boot, up to the first queue.
+func (f *frontEnd) hello(page uint32) {
+	f.put(RegStatus, 1)
+	f.line.kick()
+	f.put(RegGuestPageSize, page)
+	f.put(RegStatus, 3)
+	f.line.kick()
+	f.settle()
+}
+
+// ask asks for a queue and reports whether it was acknowledged.
+func (f *frontEnd) ask(r request, align uint32) bool {
+	f.put(RegQueueSel, r.sel)
+	f.put(RegQueueNum, r.num)
+	f.put(RegQueueAlign, align)
+	f.put(RegQueuePFN, r.pfn)
+	f.line.kick()
+	f.settle()
+	return f.get(RegQueuePFN) == QueueAck
+}
+
+// wipe clears a window between two tests.
+func wipe(t testing.TB, region *shmem.Region) {
+	t.Helper()
+	all, err := region.Span(0, region.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all.Zero(0, all.Len())
 }

@@ -102,7 +102,7 @@ func (s *slot) end() {
 	s.dev.End()
 	s.former = s.queues
 	s.drop(-1)
-	s.open, s.live, s.suspect, s.adopted = false, false, false, false
+	s.open, s.live, s.suspect, s.adopted, s.guessed = false, false, false, false, false
 	s.refused = request{}
 	s.lower()
 	s.forget()

@@ -33,6 +33,7 @@ type slot struct {
 	queues  []ring
 	last    request // acknowledged last, in this session or the one before
 	acked   bool    // last holds something
+	guessed bool    // opened for a request that nothing but time proved
 	adopted bool    // taken over from a monitor that died, which may owe an interrupt
 
 	// What is suspected.
@@ -46,9 +47,9 @@ type slot struct {
 	again   *time.Timer
 
 	// The configuration space.
-	generation uint32
-	config     [ConfigSize]byte // as published
-	scratch    [ConfigSize]byte
+	generation      uint32
+	config, scratch []byte // as published, and room for a look
+	writable        bool   // by the driver
 
 	// Of any goroutine.
 	dirty    atomic.Bool   // the configuration is to be published anew
