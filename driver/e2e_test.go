@@ -299,7 +299,7 @@ func TestRestart_AnyStep(t *testing.T) {
 			t.Run(fmt.Sprintf("%v/noload=%v", dialect, noLoad), func(t *testing.T) {
 				region := shmem.NewHeap(winSize)
 				host, guest := notify.NewPair()
-				serve(t, mmio.Options{Region: region, Line: host}, device{"echo", &echo{queues: 2}, 0})
+				serve(t, mmio.Options{Region: region, Line: host}, device{"echo", &echo{queues: 2, inOrder: true}, 0})
 				boot := func() (*driver.Device, []driver.Step) {
 					w := open(t, driver.Options{Region: region, Line: guest, Dialect: dialect, NoLoad: noLoad})
 					d, err := w.Find(bounded(t), virtio.IDEntropy, 0)

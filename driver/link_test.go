@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,25 +36,20 @@ func bounded(t testing.TB) context.Context {
 type echo struct {
 	queues   int
 	features virtio.Features
-	config   atomic.Pointer[[]byte]
-	session  chan *virtio.Session
+	inOrder  bool
 	hold     chan struct{} // if not nil, a request is answered for each token
 }
 
 func (e *echo) Info() virtio.Info {
-	return virtio.Info{ID: virtio.IDEntropy, Features: e.features.Without(virtio.FeatureSet(virtio.EventIdx)), Queues: make([]uint16, e.queues), ConfigLen: 8}
-}
-
-func (e *echo) ReadConfig(p []byte, off int) {
-	if c := e.config.Load(); c != nil {
-		copy(p, (*c)[off:])
+	return virtio.Info{
+		ID: virtio.IDEntropy, Queues: make([]uint16, e.queues), InOrder: e.inOrder,
+		Features: e.features.Without(virtio.FeatureSet(virtio.EventIdx)), // that one is the transport's
 	}
 }
+
+func (e *echo) ReadConfig([]byte, int) {}
 
 func (e *echo) Serve(ctx context.Context, s *virtio.Session) error {
-	if e.session != nil {
-		e.session <- s
-	}
 	done := make(chan error, e.queues)
 	for i := range e.queues {
 		go func() {
@@ -96,11 +90,11 @@ type device struct {
 	mem     uint64
 }
 
-// serve runs a monitor until the test ends.
+// serve runs a monitor from now until the test ends.
 func serve(t testing.TB, o mmio.Options, devices ...device) {
 	t.Helper()
-	o.Addr = winAddr
-	o.Log = slog.New(slog.DiscardHandler)
+	ready := make(chan struct{})
+	o.Addr, o.Log, o.Ready = winAddr, slog.New(slog.DiscardHandler), func() { close(ready) }
 	bus, err := mmio.NewBus(o)
 	assert.NilError(t, err)
 	for _, d := range devices {
@@ -113,6 +107,7 @@ func serve(t testing.TB, o mmio.Options, devices ...device) {
 		cancel()
 		assert.NilError(t, <-done)
 	})
+	<-ready
 }
 
 // open is a front-end of the window; its doorbell is served until the test ends.
