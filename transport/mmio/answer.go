@@ -59,6 +59,7 @@ func (s *slot) answer(pfn uint32, status *virtio.Status) verdict {
 		s.page = page
 		s.store(RegGuestPageSize, sentinel)
 		s.open = true
+		s.opened = s.bus.opening()
 		s.stale = *status&virtio.DriverOK != 0
 		s.lower()
 	}

@@ -60,13 +60,16 @@ func (s *slot) scan() (again bool) {
 	if s.open && (gps != sentinel || status == 0 || s.live && status&virtio.DriverOK == 0) {
 		s.bus.restarted(s)
 	}
+	if s.doubted != nil {
+		s.weigh(gps, status)
+	}
 	var v verdict
 	if pfn != 0 && pfn != QueueAck && !s.barred {
 		if v = s.answer(pfn, &status); v == lookAgain {
 			return true
 		}
 	}
-	if s.bus.clearing {
+	if s.bus.clearing && s.doubted == nil {
 		s.takeAck()
 	}
 	live := s.live

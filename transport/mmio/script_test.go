@@ -1,6 +1,7 @@
 package mmio
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,6 +68,7 @@ type testLine struct {
 	asleep  bool
 	dead    bool  // the process that waits here has been killed
 	err     error // of Wait and Raise
+	deaf    error // of Raise
 }
 
 func newTestLine() *testLine {
@@ -78,10 +80,11 @@ func newTestLine() *testLine {
 func (l *testLine) Raise() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err == nil && !l.dead {
+	err := cmp.Or(l.err, l.deaf)
+	if err == nil && !l.dead {
 		l.out.ring()
 	}
-	return l.err
+	return err
 }
 
 func (l *testLine) Close() error { return nil }
@@ -265,6 +268,16 @@ func newRig(t testing.TB, region *shmem.Region, change func(*Options), toys ...*
 	if len(toys) == 0 {
 		toys = []*toy{{queues: 2, id: 0x4001}}
 	}
+	var backends []virtio.Backend
+	for _, d := range toys {
+		backends = append(backends, d)
+	}
+	return newRigOf(t, region, change, toys, backends...)
+}
+
+// newRigOf is newRig for toys that are dressed up as something more.
+func newRigOf(t testing.TB, region *shmem.Region, change func(*Options), toys []*toy, backends ...virtio.Backend) *rig {
+	t.Helper()
 	mem, err := region.Span(0, region.Size())
 	if err != nil {
 		t.Fatal(err)
@@ -284,7 +297,7 @@ func newRig(t testing.TB, region *shmem.Region, change func(*Options), toys ...*
 	if r.bus, err = NewBus(opts); err != nil {
 		t.Fatal(err)
 	}
-	for i, d := range toys {
+	for i, d := range backends {
 		if err := r.bus.Add(fmt.Sprintf("toy%d", i), d, 0); err != nil {
 			t.Fatal(err)
 		}

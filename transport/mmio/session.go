@@ -27,8 +27,7 @@ func (s *slot) complete() bool {
 
 // fresh reports whether nothing was ever offered on a configured queue.
 func (s *slot) fresh(i int) bool {
-	avail, err := s.bus.space.Span(s.queues[i].Avail, 4)
-	return err == nil && avail.Load16(2) == 0 && s.queues[i].start == 0
+	return s.available(s.queues[i]) == 0 && s.queues[i].start == 0
 }
 
 // golive hands the configured queues to the device and starts it. A session that lingers is

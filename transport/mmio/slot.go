@@ -28,6 +28,7 @@ type slot struct {
 	// The session.
 	open    bool   // a session is open: the canary is armed
 	live    bool   // the device serves it
+	opened  uint64 // when it was opened, in the order of all sessions of the bus
 	stale   bool   // DRIVER_OK stood before the first acknowledgement: it says nothing yet
 	page    uint32 // GuestPageSize of the session, latched when it opened
 	queues  []ring
@@ -38,6 +39,7 @@ type slot struct {
 
 	// What is suspected.
 	canary  bool    // the driver is known to store GuestPageSize, and so QueueAlign
+	doubted *doubt  // a session that was ended because of a neighbour and may live
 	barred  bool    // a front-end that was found live and cannot be taken over: it has to restart
 	suspect bool    // an ack may have hit a rebooted driver unseen,
 	former  []ring  // whose queues were these before
