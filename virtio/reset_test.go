@@ -172,6 +172,24 @@ func TestEnd(t *testing.T) {
 	assert.Assert(t, r.Device.End())
 }
 
+// A backend that is slow to leave has let go of the memory long before.
+func TestReleased(t *testing.T) {
+	b := newStubborn()
+	r := newRig(t, b)
+	assert.Assert(t, r.Device.Released())
+	assert.NilError(t, r.Up(r.Device.Offered()))
+	assert.Assert(t, !r.Device.Released())
+	offerChains(r, 1)
+	<-b.inside
+	assert.Assert(t, !r.Device.Released())
+	r.Device.SetStatus(0)
+	assert.Assert(t, r.Device.Released() && !r.Device.Quiet())
+	close(b.release)
+	close(b.late)
+	eventually(t, r, "the end of the reset", r.Device.FinishReset)
+	assert.Assert(t, r.Device.Released())
+}
+
 // A chain taken before the session's end is nobody's after it; the next session's chains are
 // not mixed up with it.
 func TestChainOfAnEndedSession(t *testing.T) {

@@ -159,6 +159,7 @@ func TestDRV_23_StatusTransitions(t *testing.T) {
 		{"driver before acknowledge", []virtio.Status{2, 3, 11, 15}, 15, true},
 		{"a bit taken back", []virtio.Status{1, 3, 11, 15, 11}, 15, true},
 		{"a bit taken back for another", []virtio.Status{1, 3, 5}, 3, false},
+		{"FEATURES_OK taken back for DRIVER_OK", []virtio.Status{1, 3, 11, 7}, 11, false},
 		{"unknown bits", []virtio.Status{1 | 16 | 32, 3 | 16}, 3, false},
 		{"the device's own bit", []virtio.Status{1 | 64}, 1, false},
 		{"failed", []virtio.Status{1, 3, 11, 15, 15 | failed}, 15 | failed, false},

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/hypervisorless/virtio/virtio"
@@ -14,14 +15,22 @@ import (
 	"gotest.tools/v3/assert"
 )
 
-// eager serves its queues with several workers each way there is: one queue by Handle, one by
+// eager serves its queues in every way there is: one queue by Handle, one by
 // hand with completions out of order, one through contexts of its own that end all the time.
-type eager struct{ toy }
+type eager struct {
+	toy
+	inside   atomic.Int32
+	overlaps atomic.Int32
+}
 
 func newEager() *eager {
 	b := &eager{}
 	b.info.Queues = []uint16{0, 0, 0}
 	b.serve = func(ctx context.Context, s *virtio.Session) error {
+		if b.inside.Add(1) > 1 {
+			b.overlaps.Add(1)
+		}
+		defer b.inside.Add(-1)
 		errs := make(chan error, 3)
 		go func() { errs <- s.Queue(0).Handle(ctx, echo) }()
 		go func() { errs <- outOfOrder(ctx, s.Queue(1)) }()
@@ -71,7 +80,8 @@ func restless(ctx context.Context, q *virtio.Queue) error {
 func TestDRV_30_ResetStorm(t *testing.T) {
 	for _, legacy := range []bool{false, true} {
 		t.Run(map[bool]string{false: "modern", true: "legacy"}[legacy], func(t *testing.T) {
-			r := virtiotest.NewRig(t, newEager(), virtiotest.Options{Legacy: legacy, QueueSize: 32})
+			b := newEager()
+			r := virtiotest.NewRig(t, b, virtiotest.Options{Legacy: legacy, QueueSize: 32})
 			onlookers := startOnlookers(r.Device)
 			defer onlookers()
 
@@ -101,6 +111,7 @@ func TestDRV_30_ResetStorm(t *testing.T) {
 			mustEcho(t, r)
 			assert.NilError(t, r.Reset())
 			assert.NilError(t, past.Changed())
+			assert.Equal(t, b.overlaps.Load(), int32(0), "sessions overlap")
 		})
 	}
 }

@@ -88,9 +88,8 @@ func attacks() []attack {
 			a.offer(0, 1, 2, 1)
 		}},
 		{name: "buffers are the rings", want: anything, do: func(a *arms) {
-			for _, r := range []vringtest.Range{{Addr: a.Desc, Len: a.DescBytes()}, {Addr: a.Avail, Len: a.AvailBytes()}} {
-				a.free = append(a.free, r)
-			}
+			a.free = append(a.free,
+				vringtest.Range{Addr: a.Desc, Len: a.DescBytes()}, vringtest.Range{Addr: a.Avail, Len: a.AvailBytes()})
 			a.chain(vringtest.Readable(a.Desc, uint32(a.DescBytes())), vringtest.Writable(a.Layout.Used, uint32(a.UsedBytes())),
 				vringtest.Writable(a.Desc, uint32(a.DescBytes())), vringtest.Writable(a.Avail, uint32(a.AvailBytes())))
 		}},

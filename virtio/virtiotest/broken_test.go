@@ -235,7 +235,7 @@ func TestKitCatchesDescriptions(t *testing.T) {
 		mistake, in, want string
 		change            func(d *mailbox, s *Subject)
 	}{
-		{"info that changes", "info", "Info changes", func(d *mailbox, s *Subject) { s.Backend = &moody{Backend: d} }},
+		{"info that changes", "info", "what Info says changes", func(d *mailbox, s *Subject) { s.Backend = &moody{Backend: d} }},
 		{"a subset refused", "features", "status is acknowledge+driver", func(d *mailbox, s *Subject) { s.Needs = nil }},
 		{"a dependency ignored", "features", "were taken, but", func(d *mailbox, s *Subject) {
 			s.Needs = map[virtio.Feature][]virtio.Feature{0: {1}, 1: {0}}
@@ -249,6 +249,8 @@ func TestKitCatchesDescriptions(t *testing.T) {
 			d.info.ConfigLen = 3
 			s.Backend = &writer{d}
 		}},
+		{"a device that gives up over a buffer for later", "hostile/modern, event-idx, normal memory/queue 2/empty, readable", "the device gave up",
+			func(d *mailbox, s *Subject) { d.touchy = true }},
 		{"an empty script", "info", "the script is empty", func(d *mailbox, s *Subject) { s.Script = nil }},
 		{"a script for another device", "info", "request 0: queue 4 of 4", func(d *mailbox, s *Subject) { s.Script[0].Queue = 4 }},
 		{"a request of nothing", "info", "request 1 has neither", func(d *mailbox, s *Subject) { s.Script[1].Writable = 0 }},

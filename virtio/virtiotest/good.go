@@ -46,7 +46,7 @@ func describing() []trial {
 	return []trial{
 		{"info", Options{}, func(b *bench) error {
 			if was, is := b.Device.Info(), b.Backend.Info(); !reflect.DeepEqual(was, is) {
-				return fmt.Errorf("Info changes: %+v, then %+v", was, is)
+				return fmt.Errorf("what Info says changes: %+v, then %+v", was, is)
 			}
 			return nil
 		}},

@@ -66,8 +66,9 @@ func serveReverse(ctx context.Context, s *virtio.Session) error {
 // the host receives; queue 2 gets word of what came in on queue 1.
 type mailbox struct {
 	toy
-	in  chan []byte
-	out chan []byte
+	in     chan []byte
+	out    chan []byte
+	touchy bool // gives up when a buffer is too small
 }
 
 func newMailbox() (*mailbox, Subject) {
@@ -126,7 +127,7 @@ func (d *mailbox) run(ctx context.Context, s *virtio.Session) error {
 			return nil
 		})
 	}()
-	go func() { errs <- tell(ctx, s.Queue(2), news) }()
+	go func() { errs <- d.tell(ctx, s.Queue(2), news) }()
 	err := <-errs
 	cancel()
 	<-errs
@@ -154,7 +155,7 @@ func (d *mailbox) receive(ctx context.Context, q *virtio.Queue) error {
 	}
 }
 
-func tell(ctx context.Context, q *virtio.Queue, news chan struct{}) error {
+func (d *mailbox) tell(ctx context.Context, q *virtio.Queue, news chan struct{}) error {
 	var c vring.Chain
 	for {
 		select {
@@ -164,7 +165,9 @@ func tell(ctx context.Context, q *virtio.Queue, news chan struct{}) error {
 			if err := q.Next(ctx, &c); err != nil {
 				return err
 			}
-			c.Write([]byte("sent"))
+			if _, err := c.Write([]byte("sent")); err != nil && d.touchy {
+				return err
+			}
 			q.Done(&c)
 			q.Flush()
 		}
