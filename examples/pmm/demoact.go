@@ -43,7 +43,7 @@ func (d *demo) act(ctx context.Context, dialect driver.Dialect) error {
 	case <-time.After(patience):
 		return fmt.Errorf("front-end: does not end")
 	case <-ctx.Done():
-		return interrupted(ctx)
+		return context.Cause(ctx)
 	}
 }
 
@@ -147,6 +147,6 @@ func (d *demo) busy(ctx context.Context, long time.Duration) error {
 	case <-d.front.done:
 		return d.front.ended()
 	case <-ctx.Done():
-		return interrupted(ctx)
+		return context.Cause(ctx)
 	}
 }

@@ -12,7 +12,9 @@ const childEnv = "PMM_TEST_CHILD"
 func TestMain(m *testing.M) {
 	switch os.Getenv(childEnv) {
 	case "":
-		os.Exit(m.Run())
+		status := m.Run()
+		removeTwin()
+		os.Exit(status)
 	case "pmm":
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	case "bench":

@@ -28,8 +28,6 @@ type process struct {
 // patience is how long the demo waits for any one thing.
 const patience = 10 * time.Second
 
-var errInterrupted = errors.New("interrupted")
-
 // startProcess starts a process that Ctrl-C does not reach, so that the demo decides when it
 // ends, and that ends with the demo. The caller is locked to its thread: the kernel looks at
 // that thread's end.
@@ -81,17 +79,9 @@ func (p *process) await(ctx context.Context, text string) error {
 		case <-p.done:
 			return p.ended()
 		case <-ctx.Done():
-			return interrupted(ctx)
+			return context.Cause(ctx)
 		}
 	}
-}
-
-// interrupted is why a wait was over before its time.
-func interrupted(ctx context.Context) error {
-	if err := context.Cause(ctx); err != context.Canceled {
-		return err
-	}
-	return errInterrupted
 }
 
 // ended says how a process ended that should not have.
@@ -121,7 +111,7 @@ func (p *process) stop(ctx context.Context) error {
 	case <-time.After(patience):
 		return fmt.Errorf("it did not stop in %v", patience)
 	case <-ctx.Done():
-		return interrupted(ctx)
+		return context.Cause(ctx)
 	}
 }
 
@@ -181,7 +171,7 @@ func (w *worker) hear(ctx context.Context) (answer, error) {
 	case <-time.After(patience):
 		return answer{}, fmt.Errorf("no answer in %v", patience)
 	case <-ctx.Done():
-		return answer{}, interrupted(ctx)
+		return answer{}, context.Cause(ctx)
 	}
 }
 
