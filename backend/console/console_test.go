@@ -224,6 +224,7 @@ func TestDRV_18_EnormousOutput(t *testing.T) {
 		}
 		l.offer(1, d...)
 		readN(t, host, 5<<20)
+		synctest.Wait() // until it is in the middle of a write
 		l.stop()
 		l.start()
 		l.send(1, "short", 64)

@@ -184,7 +184,7 @@ func TestStdioTerminal(t *testing.T) {
 	// Keys come through as they are, all but the escape key.
 	l.types(screen, "ls\r\x03\x04\x11")
 	screen.Write([]byte("a\x1db\x1d\x1dc\x1d"))
-	l.types(io.Discard, "abc")
+	l.takes("abc")
 	for range 4 {
 		<-escaped
 	}
@@ -208,7 +208,7 @@ func TestStdioOtherEscape(t *testing.T) {
 	assert.NilError(t, err)
 	l := newLink(t, Options{Ports: []Port{{Endpoint: e}}})
 	screen.Write([]byte("\x01\x1dx"))
-	l.types(io.Discard, "\x1dx")
+	l.takes("\x1dx")
 	<-escaped
 }
 

@@ -55,7 +55,7 @@ func TestPTYShortVisit(t *testing.T) {
 		_, err := io.WriteString(client, "reboot\n")
 		assert.NilError(t, err)
 		client.Close()
-		l.types(io.Discard, "reboot\n")
+		l.takes("reboot\n")
 	}
 }
 
