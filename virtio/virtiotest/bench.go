@@ -82,7 +82,7 @@ func (b *bench) recovers() (err error) {
 		if err = b.works(); err == nil {
 			return nil
 		}
-		if err := b.drain(5 * time.Millisecond << (3 * try)); err != nil {
+		if err := b.drain(2 * time.Millisecond << (3 * try)); err != nil {
 			return fmt.Errorf("afterwards: %w", err)
 		}
 	}

@@ -107,7 +107,7 @@ func TestKitCatches(t *testing.T) {
 		{
 			"blocks the reset", "reset in the middle", "no end of the reset", handle(func(c *vring.Chain) error {
 				select {
-				case <-time.After(time.Millisecond):
+				case <-time.After(5 * time.Millisecond):
 				case <-stop:
 				}
 				if _, err := c.Read(nil); err != nil {

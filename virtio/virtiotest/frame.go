@@ -8,7 +8,8 @@ import (
 )
 
 // frame is a way to cut a request into descriptors (2.7.4). cut gets at most one of each kind,
-// with length 0 where there is none, and makes at most room descriptors of them.
+// with length 0 where there is none; where it makes more than room descriptors of them, they are
+// left whole.
 type frame struct {
 	name string
 	cut  func(m *vringtest.Memory, room int, r, w vringtest.Desc) []vringtest.Desc
@@ -66,7 +67,7 @@ var crumbs = frame{"in descriptors of one byte", func(_ *vringtest.Memory, room 
 		for _, d := range parts(r, w) {
 			all = append(all, vringtest.Split(d, size)...)
 		}
-		if len(all) <= room {
+		if len(all) <= room || size >= max(r.Len, w.Len) {
 			return all
 		}
 	}
@@ -109,8 +110,13 @@ var (
 	}}
 )
 
+// in is the frame placed that way.
 func (f frame) in(w wrapping) frame {
 	return frame{f.name + ", " + w.name, func(m *vringtest.Memory, room int, r, wr vringtest.Desc) []vringtest.Desc {
-		return w.wrap(m, f.cut(m, room, r, wr))
+		d := f.cut(m, room, r, wr)
+		if len(d) > room {
+			d = parts(r, wr)
+		}
+		return w.wrap(m, d)
 	}}
 }

@@ -83,6 +83,9 @@ func (a *arms) offer(heads ...uint16) {
 	a.heads = append(a.heads, heads...)
 }
 
+// roomy is the least size of a queue that the attacks have room in.
+const roomy = 8
+
 // attacking are the trials of a driver that does all wrong: each attack on each queue, in the
 // place of the script's first request there.
 func attacking(s Subject) (all []trial) {
@@ -115,6 +118,9 @@ func (s *Subject) first(queue int) (at int) {
 
 // suffer makes one attack in the place of the script's first request on a queue, or at its end.
 func (b *bench) suffer(k attack, queue int) error {
+	if b.size(queue) < roomy {
+		return b.works()
+	}
 	at := b.first(queue)
 	f := b.features()
 	if k.plain {

@@ -75,11 +75,7 @@ func (b *bench) send(w *watch, i int, req *Request, f frame) (*flight, error) {
 	m.Alloc(guard, 1)
 	fl.blank = m.Read(fl.reply, uint64(req.Writable))
 	wr := vringtest.Writable(fl.reply, uint32(req.Writable))
-	d := f.cut(m, fl.q.Free(), r, wr)
-	if len(d) > fl.q.Free() {
-		d = parts(r, wr)
-	}
-	fl.head = fl.q.prepare(d...)
+	fl.head = fl.q.prepare(f.cut(m, fl.q.Free(), r, wr)...)
 	w.allow(fl.head, fl.q, vringtest.Range{Addr: fl.reply, Len: uint64(req.Writable)})
 	w.look()
 	fl.q.publish()

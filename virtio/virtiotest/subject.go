@@ -112,6 +112,8 @@ func (s *Subject) valid() error {
 			bad = append(bad, fmt.Errorf("request %d: queue %d of %d", i, r.Queue, n))
 		case len(r.Readable)+r.Writable == 0 || r.Writable < 0:
 			bad = append(bad, fmt.Errorf("request %d has neither readable nor writable bytes", i))
+		case s.Backend.Info().Queues[r.Queue] == 1 && len(r.Readable) > 0 && r.Writable > 0:
+			bad = append(bad, fmt.Errorf("request %d has two parts, but its queue has one entry", i))
 		}
 	}
 	return errors.Join(bad...)

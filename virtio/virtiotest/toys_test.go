@@ -181,3 +181,12 @@ func TestReverser(t *testing.T) {
 func TestMailbox(t *testing.T) {
 	TestBackend(t, func(testing.TB) Subject { _, s := newMailbox(); return s })
 }
+
+// A queue may be too small for many a frame and attack.
+func TestSmallQueue(t *testing.T) {
+	TestBackend(t, func(testing.TB) Subject {
+		s := reverser(serveReverse)
+		s.Backend.(*toy).info.Queues[0] = 2
+		return s
+	})
+}
