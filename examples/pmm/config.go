@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -91,7 +93,10 @@ func (c *config) read(path string) error {
 	}
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&file); err != nil {
+	err = dec.Decode(&file)
+	if bad := (*json.UnmarshalTypeError)(nil); errors.As(err, &bad) {
+		return fmt.Errorf("%s: a JSON %s is not accepted there", strings.ToLower(bad.Field), bad.Value)
+	} else if err != nil {
 		return fmt.Errorf("%w; accepted is an object with the flags' names as keys", err)
 	}
 	if _, err := dec.Token(); err != io.EOF {

@@ -72,29 +72,30 @@ const (
 
 // pieces cuts the window into its parts, without a gap.
 func pieces(m mmio.Map) (all []piece) {
-	next := m.Addr
+	next := uint64(0) // offsets, since a window may end where addresses do
 	add := func(end uint64, use use, slot int, what string) {
 		if end > next {
-			all = append(all, piece{next, end - next, use, what, slot})
+			all = append(all, piece{m.Addr + next, end - next, use, what, slot})
 			next = end
 		}
 	}
-	first, end := m.Places[0], m.Addr+m.Size
+	first := m.Places[0]
 	if m.Layout == mmio.Tree {
-		add(first.Header, useTree, -1, "device tree fragment")
+		add(first.Header-m.Addr, useTree, -1, "device tree fragment")
 	}
 	for i, p := range m.Places {
-		add(p.Header+mmio.HeaderSize, useRegisters, i, p.Name+": registers and configuration")
+		add(p.Header-m.Addr+mmio.HeaderSize, useRegisters, i, p.Name+": registers and configuration")
 		if m.Layout == mmio.Tree {
-			add(p.Block+p.Size, usePool, i, p.Name+": rings and buffers, placed by the driver")
+			add(p.Block-m.Addr+p.Size, usePool, i, p.Name+": rings and buffers, placed by the driver")
 		}
 	}
 	if m.Layout == mmio.Tree {
-		add(end, useFree, -1, "not used")
+		add(m.Size, useFree, -1, "not used")
 		return all
 	}
-	add(first.Block, useFree, -1, fmt.Sprintf("room for %d more headers", (first.Block-next)/mmio.HeaderSize))
-	add(end, usePool, -1, "rings and buffers of all devices, placed by the driver")
+	pool := first.Block - m.Addr
+	add(pool, useFree, -1, fmt.Sprintf("room for %d more headers", (pool-next)/mmio.HeaderSize))
+	add(m.Size, usePool, -1, "rings and buffers of all devices, placed by the driver")
 	return all
 }
 
