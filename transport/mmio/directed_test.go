@@ -328,10 +328,8 @@ func TestT12_DeadRequestAckedUnderTheLiveOne(t *testing.T) {
 		rung := f.line.out.rung.Load()
 		f.advance() // QueuePFN 0
 		f.advance() // ring
+		f.until("the acknowledgement of the live request", func() bool { return f.get(RegQueuePFN) == QueueAck })
 		f.settle()
-		if f.get(RegQueuePFN) != QueueAck {
-			t.Fatal("the live request was not acknowledged")
-		}
 		if n := f.line.out.rung.Load() - rung; n != 0 {
 			t.Errorf("%d interrupts for an acknowledgement that looks like a rewrite's, want none", n)
 		}
@@ -478,7 +476,7 @@ func TestT20_RebootEndsTheNeighboursSession(t *testing.T) {
 		fa.rest()
 		fb.rest()
 		fb.quiesce()
-		r.pauseDev = 1
+		r.pauseDev.Store(1)
 		r.pause(pointMemory, 1) // of the neighbour's worker: it is about to touch memory
 		fb.offer(0)
 		r.line.kick()
@@ -550,7 +548,7 @@ func TestT20_LateNoticeEndsTheNeighboursSession(t *testing.T) {
 		fb.quiesce()
 		fa.run("QueuePFN 0")
 		fa.settle()
-		r.pauseDev = 0
+		r.pauseDev.Store(0)
 		r.pause(pointAcked, 1)
 		fa.advance()
 		fa.advance() // ring

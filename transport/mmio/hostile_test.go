@@ -185,7 +185,7 @@ func TestDRV_29_DeviceWordsOverwritten(t *testing.T) {
 	f.rest()
 	toy.session = <-toy.started
 	for _, generation := range []uint32{0xffffffff, 7, 0x80000000} {
-		before := r.bus.slots[0].generation
+		before := f.get(RegConfigGeneration)
 		f.put(RegConfigGeneration, generation)
 		toy.change([]byte(fmt.Sprintf("%08x", generation)))
 		f.until("the change", func() bool { return f.get(RegConfigGeneration) == before+2 })

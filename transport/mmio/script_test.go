@@ -225,8 +225,8 @@ type rig struct {
 	done   chan error
 	log    *logBuffer
 
-	pauseAt  point
-	pauseDev int          // slot whose pauses count; -1 any
+	pauseAt  atomic.Int64
+	pauseDev atomic.Int64 // slot whose pauses count; -1 any
 	pauseN   atomic.Int64 // counts down to the pause
 	paused   chan struct{}
 	resume   chan struct{}
@@ -284,9 +284,10 @@ func newRigOf(t testing.TB, region *shmem.Region, change func(*Options), toys []
 	}
 	r := &rig{
 		t: t, region: region, mem: mem, toys: toys, log: &logBuffer{},
-		line: newTestLine(), pauseDev: -1,
+		line:   newTestLine(),
 		paused: make(chan struct{}), resume: make(chan struct{}),
 	}
+	r.pauseDev.Store(-1)
 	opts := Options{
 		Region: region, Addr: winAddr, Line: r.line,
 		Log: slog.New(slog.NewTextHandler(io.Writer(r.log), nil)),
@@ -306,10 +307,10 @@ func newRigOf(t testing.TB, region *shmem.Region, change func(*Options), toys []
 		if r.killed.Load() {
 			runtime.Goexit()
 		}
-		if p != r.pauseAt || r.pauseN.Load() <= 0 {
+		if int64(p) != r.pauseAt.Load() || r.pauseN.Load() <= 0 {
 			return
 		}
-		if r.pauseDev >= 0 && s != r.bus.slots[r.pauseDev] {
+		if only := r.pauseDev.Load(); only >= 0 && s != r.bus.slots[only] {
 			return
 		}
 		if r.pauseN.Add(-1) == 0 {
@@ -397,7 +398,7 @@ func (r *rig) wait() error {
 
 // pause arms the n-th passing of a point.
 func (r *rig) pause(p point, n int) {
-	r.pauseAt = p
+	r.pauseAt.Store(int64(p))
 	r.pauseN.Store(int64(n))
 }
 
@@ -407,7 +408,7 @@ func (r *rig) awaitPause() {
 	select {
 	case <-r.paused:
 	case <-time.After(hang):
-		r.t.Fatalf("back-end never reached point %d; log:\n%s", r.pauseAt, r.log)
+		r.t.Fatalf("back-end never reached point %d; log:\n%s", r.pauseAt.Load(), r.log)
 	}
 }
 
@@ -602,7 +603,12 @@ func (f *frontEnd) sleep() {
 			return
 		}
 	}
+	var again <-chan time.Time // a poll of the driver's own
+	if f.steps[f.pc].poll {
+		again = time.After(time.Millisecond)
+	}
 	select {
+	case <-again:
 	case <-f.line.out.c:
 		f.interrupt()
 	case <-f.paused:
