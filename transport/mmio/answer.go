@@ -101,7 +101,7 @@ func (s *slot) anew(r request, align uint32) bool {
 func (s *slot) repeat(r request, align uint32, status *virtio.Status) verdict {
 	last := int(s.last.sel)
 	booting := *status&virtio.DriverOK == 0 || s.stale
-	if r.sel != s.last.sel || !s.queues[last].configured() || !s.fresh(last) {
+	if r.sel != s.last.sel || !s.queues[last].configured() || !s.fresh(last) || align != sentinel && r.num != s.queues[last].num {
 		if align == sentinel || !booting || !s.stood(r) {
 			return settled
 		}
@@ -115,15 +115,16 @@ func (s *slot) repeat(r request, align uint32, status *virtio.Status) verdict {
 		return lookAgain
 	}
 	ring := align != sentinel // a mere rewrite is answered silently: nobody waits
-	if !ring && !s.bus.cas {
-		// A plain store could erase the next queue's request, so not before this one has stood
-		// for longer than a driver needs from here to its next store. A driver that is past its
-		// boot waits for nothing.
+	if !ring {
+		// Only a driver that is still booting can wait, and only a value that stands for longer
+		// than it needs to its next store is worth the risk: by compare-and-swap, of meeting the
+		// same value from a new boot; by a plain store, of erasing the next queue's request.
 		if !booting || !s.stood(r) {
 			return settled
 		}
-		ring = true
-		s.say(slog.LevelWarn, "queue request was missed and is answered late", "queue", r.sel)
+		if ring = !s.bus.cas; ring {
+			s.say(slog.LevelWarn, "queue request was missed and is answered late", "queue", r.sel)
+		}
 	}
 	if !s.dev.TryHold() {
 		s.later(holdTime) // a worker is inside for the length of a copy
@@ -213,6 +214,27 @@ func (s *slot) second(sel int, status *virtio.Status) {
 	s.restarts.Add(1)
 	s.say(slog.LevelInfo, "front-end restarted during an acknowledgement", "queue", sel)
 	s.bus.endOthers(s)
+	s.resize(sel)
 	*status = virtio.Status(s.load(RegStatus))
 	s.stale = *status&virtio.DriverOK != 0
+}
+
+// resize takes the size that a rebooted driver gave the queue whose acknowledgement it took for
+// its own. It stands there once QueueAlign has been stored after it, and until the next queue
+// is selected.
+func (s *slot) resize(sel int) {
+	if s.load(RegQueueAlign) == sentinel {
+		return
+	}
+	r := request{pfn: s.queues[sel].pfn, sel: uint32(sel), num: s.load(RegQueueNum)}
+	if s.load(RegQueueSel) != r.sel || r.num == s.queues[sel].num {
+		return
+	}
+	q, err := s.check(r, s.queues[sel].align, s.page)
+	if err != nil {
+		s.refuse(r, err)
+		return
+	}
+	s.queues[sel], s.last = q, r
+	s.remember(r)
 }
