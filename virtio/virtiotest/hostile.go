@@ -130,7 +130,7 @@ func (b *bench) suffer(k attack, queue int) error {
 		return err
 	}
 	w := &watch{b: b}
-	later, err := b.start(nil, b.Script[:at], plain)
+	later, err := b.reach(at)
 	if err != nil {
 		return fmt.Errorf("before the attack: %w", err)
 	}
@@ -285,7 +285,7 @@ func (b *bench) big(queue, at int, flags uint16, wait bool) error {
 	if err := b.up(); err != nil {
 		return err
 	}
-	if _, err := b.start(nil, b.Script[:at], plain); err != nil {
+	if _, err := b.reach(at); err != nil {
 		return err
 	}
 	q := b.queues[queue]

@@ -86,7 +86,7 @@ func (b *bench) interrupt() error {
 			if err := b.up(); err != nil {
 				return err
 			}
-			if _, err := b.start(nil, b.Script[:i], plain); err != nil {
+			if _, err := b.reach(i); err != nil {
 				return err
 			}
 			if _, err := b.send(nil, i, &b.Script[i], plain); err != nil {

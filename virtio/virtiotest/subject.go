@@ -3,6 +3,7 @@ package virtiotest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,8 +48,9 @@ type Request struct {
 
 // TestBackend tries a device with a good driver and with a hostile one. fresh makes a new device
 // each time it is called, and a host's side that takes everything at once, fails nothing and
-// hoards nothing; what it needs to clean up, it leaves to t.Cleanup. The subtests are named after what they try, and -run selects them.
-// They count goroutines: nothing else should run beside them.
+// hoards nothing; what it needs to clean up, it leaves to t.Cleanup. The subtests are named after
+// what they try, and -run selects them. They count goroutines: nothing else should run beside
+// them.
 func TestBackend(t *testing.T, fresh func(t testing.TB) Subject) {
 	for _, tr := range trials(fresh(t)) {
 		t.Run(tr.name, func(t *testing.T) {
@@ -92,12 +94,10 @@ func (tr trial) attempt(t testing.TB, s Subject) error {
 
 // trials are all that a device like s has to pass.
 func trials(s Subject) []trial {
-	var all []trial
-	all = append(all, describing()...)
-	all = append(all, framing(s)...)
-	all = append(all, living()...)
-	all = append(all, resetting()...)
-	return append(all, attacking(s)...)
+	if s.valid() != nil {
+		return describing() // the first will say what is wrong
+	}
+	return slices.Concat(describing(), framing(s), living(), resetting(), attacking(s))
 }
 
 // valid refuses scripts that make no sense.
@@ -143,7 +143,7 @@ func variants() []Options {
 	return all
 }
 
-// String names a variant.
+// variant names one of them.
 func (o Options) variant() string {
 	words := []string{"modern", "flags", "normal memory"}
 	if o.Legacy {
