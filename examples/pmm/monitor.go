@@ -24,42 +24,50 @@ type monitor struct {
 
 // open opens the window, the doorbell and the host's end of every device. A device that can ask
 // for the monitor's end calls quit.
-func (p *plan) open(log *slog.Logger, quit func()) (m *monitor, err error) {
-	m = &monitor{plan: p, log: log, quit: quit}
-	defer func() {
-		if err != nil {
-			m.Close()
-		}
-	}()
-	if m.region, err = p.window.open(); err != nil {
+func (p *plan) open(log *slog.Logger, quit func()) (*monitor, error) {
+	m := &monitor{plan: p, log: log, quit: quit}
+	if err := m.open(); err != nil {
+		m.Close()
 		return nil, err
+	}
+	return m, nil
+}
+
+func (m *monitor) open() (err error) {
+	p := m.plan
+	if m.region, err = p.window.open(); err != nil {
+		return err
 	}
 	m.close = append(m.close, m.region.Close)
 	if m.line, err = p.doorbell.open(); err != nil {
-		return nil, err
+		return err
 	}
 	m.close = append(m.close, m.line.Close)
 	m.bus, err = mmio.NewBus(mmio.Options{
 		Region: m.region, Addr: p.window.addr, Line: m.line, Layout: p.layout,
 		Offer: p.offer, PlainStore: p.plain, Wipe: p.wipe, Spin: p.spin,
-		Ready: m.ready, Log: log,
+		Ready: m.ready, Log: m.log,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, d := range p.devices {
-		backend, closer, err := d.open(m)
-		if err != nil {
-			return nil, fmt.Errorf("-device %q: %w", d.spec.text, err)
-		}
-		if closer != nil {
-			m.close = append(m.close, closer)
-		}
-		if err := m.bus.Add(d.name, backend, d.mem); err != nil {
-			return nil, err
+		if err := m.add(d); err != nil {
+			return fmt.Errorf("-device %q: %w", d.spec.text, err)
 		}
 	}
-	return m, nil
+	return nil
+}
+
+func (m *monitor) add(d *device) error {
+	backend, closer, err := d.open(m)
+	if err != nil {
+		return err
+	}
+	if closer != nil {
+		m.close = append(m.close, closer)
+	}
+	return m.bus.Add(d.name, backend, d.mem)
 }
 
 // Close closes what is open, last first.

@@ -33,8 +33,17 @@ type proc struct {
 // start starts a process that the end of the test kills.
 func start(tb testing.TB, cmd *exec.Cmd) *proc {
 	tb.Helper()
+	return startWith(tb, cmd, nil)
+}
+
+// startWith does so with a standard output of the caller's.
+func startWith(tb testing.TB, cmd *exec.Cmd, stdout *os.File) *proc {
+	tb.Helper()
 	p := &proc{tb: tb, cmd: cmd, out: newLines(), log: newLines(), done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.out, p.log
+	if stdout != nil {
+		cmd.Stdout = stdout
+	}
 	err := cmd.Start()
 	if errors.Is(err, syscall.ENOEXEC) {
 		// The tests of another machine run under an emulator, and so has what they start.
