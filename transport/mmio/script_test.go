@@ -252,9 +252,11 @@ func (l *logBuffer) String() string {
 }
 
 // newRegion maps memory that the race detector leaves alone: both sides race on it by design.
-func newRegion(t testing.TB) *shmem.Region {
+func newRegion(t testing.TB) *shmem.Region { return newRegionOf(t, winSize) }
+
+func newRegionOf(t testing.TB, size int64) *shmem.Region {
 	t.Helper()
-	r, err := shmem.NewMemfd("mmio-test", winSize)
+	r, err := shmem.NewMemfd("mmio-test", size)
 	if err != nil {
 		t.Fatal(err)
 	}
