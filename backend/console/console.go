@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -81,7 +82,17 @@ func New(o Options) (*Device, error) {
 			s.OnResize(func(cols, rows uint16) { d.Resize(i, cols, rows) })
 		}
 	}
+	if slices.ContainsFunc(d.ports, func(p *port) bool { return wayOut(p.Endpoint) }) {
+		d.pumps.Do(d.startPumps)
+	}
 	return d, nil
+}
+
+// wayOut reports whether the only way out of the program may be a key of the endpoint, which
+// then has to be read before there is a driver: a terminal in raw mode sends no signals.
+func wayOut(e Endpoint) bool {
+	s, ok := e.(*stdio)
+	return ok && s.terminal != nil && s.opts.OnEscape != nil
 }
 
 // multiport reports whether FeatureMultiport is offered.
@@ -107,7 +118,8 @@ func (d *Device) Info() virtio.Info {
 	return info
 }
 
-// Serve implements virtio.Backend. The host is first read when the first driver is there.
+// Serve implements virtio.Backend. The host is first read when the first driver is there, unless
+// it is a terminal with an escape key.
 func (d *Device) Serve(ctx context.Context, s *virtio.Session) error {
 	d.pumps.Do(d.startPumps)
 	for _, p := range d.ports {
