@@ -355,6 +355,16 @@ var errKilled = errors.New("killed")
 func (r *rig) kill() {
 	r.t.Helper()
 	r.killed.Store(true)
+	r.abandon()
+	for _, s := range r.bus.slots {
+		s.dev.End()
+		r.until("the end of a dead monitor's workers", s.dev.Quiet)
+	}
+}
+
+// abandon ends the goroutine of the bus where it stands. Its workers stay as they are.
+func (r *rig) abandon() {
+	r.t.Helper()
 	r.line.mu.Lock()
 	r.line.dead = true
 	r.line.changed.Broadcast()
@@ -364,10 +374,6 @@ func (r *rig) kill() {
 	}
 	if err := r.wait(); err != errKilled {
 		r.t.Fatalf("bus ended with %v before it could be killed", err)
-	}
-	for _, s := range r.bus.slots {
-		s.dev.End()
-		r.until("the end of a dead monitor's workers", s.dev.Quiet)
 	}
 }
 
