@@ -118,3 +118,19 @@ func TestT20_CrashAnywhereInTwoDevices(t *testing.T) {
 		}
 	})
 }
+
+// A canary that goes and comes back before the scan looks has still shut the queue that saw it
+// out: the session ends, and the next one is served.
+func TestCanaryThatComesBack(t *testing.T) {
+	f := live(t, virtioExp)
+	f.put(RegGuestPageSize, PageSize)
+	if f.bus.slots[0].standing() {
+		t.Fatal("an access is let in although the canary is gone")
+	}
+	f.put(RegGuestPageSize, sentinel)
+	f.line.kick()
+	f.until("the session's end", func() bool { return f.toys[0].ended.Load() == 1 })
+	f.boot()
+	f.rest()
+	f.more()
+}

@@ -57,7 +57,7 @@ func (s *slot) scan() (again bool) {
 	if gps != sentinel || status == 0 {
 		s.barred = false
 	}
-	if s.open && (gps != sentinel || status == 0 || s.live && status&virtio.DriverOK == 0) {
+	if s.open && (gps != sentinel || status == 0 || s.live && (status&virtio.DriverOK == 0 || s.fell.Load())) {
 		s.bus.restarted(s)
 	}
 	if s.doubted != nil {

@@ -64,6 +64,7 @@ func (s *slot) golive() {
 		return
 	}
 	s.live = true
+	s.fell.Store(false) // nobody of the life before can look any more
 	s.dev.Start()
 	if s.dev.Broken() == nil {
 		s.say(slog.LevelInfo, "front-end is live", "queues", enabled, "features", s.dev.Offered().And(features))

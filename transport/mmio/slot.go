@@ -54,6 +54,7 @@ type slot struct {
 	writable        bool   // by the driver
 
 	// Of any goroutine.
+	fell     atomic.Bool   // a look of this life found the canary gone
 	dirty    atomic.Bool   // the configuration is to be published anew
 	status   atomic.Uint32 // as last read, for Stats
 	refusals atomic.Uint64
@@ -80,9 +81,13 @@ func (r ring) configured() bool { return r.pfn != 0 }
 func (s *slot) load(reg uint64) uint32     { return s.regs.Load32(reg) }
 func (s *slot) store(reg uint64, v uint32) { s.regs.Store32(reg, v) }
 
-// standing is the look before every access to ring memory: has the driver booted again?
+// standing is the look before every access to ring memory: has the driver booted again? A no is
+// final for the queue that asked, so the scan has to believe it too, whatever it reads itself.
 func (s *slot) standing() bool {
 	ok := s.load(RegGuestPageSize) == sentinel
+	if !ok {
+		s.fell.Store(true)
+	}
 	s.bus.at(pointMemory, s)
 	return ok
 }
