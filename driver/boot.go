@@ -67,9 +67,6 @@ func (d *Device) Boot(c Config) ([]Step, error) {
 	}
 	var queues []*Queue
 	err := d.w.guarded(func() (err error) {
-		if err := d.w.failed(); err != nil {
-			return err
-		}
 		if v := d.load(mmio.RegVersion); v != 1 {
 			return fmt.Errorf("header is of version %d, not 1", v)
 		}
@@ -81,12 +78,20 @@ func (d *Device) Boot(c Config) ([]Step, error) {
 		return nil, fmt.Errorf("driver: %v: %w", d, err)
 	}
 	d.queues, d.changed = queues, c.ConfigChanged
-	d.w.mu.Lock()
-	d.w.booted = append(d.w.booted, d)
-	d.w.mu.Unlock()
+	if err := d.w.join(d); err != nil {
+		return nil, fmt.Errorf("driver: %v: %w", d, err)
+	}
 	b := boot{d: d, dialect: d.w.opts.Dialect}
 	b.all(c.Features.Word(0))
 	return b.steps, nil
+}
+
+// join has interrupts, and the end of the window, reach the device.
+func (w *Window) join(d *Device) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.booted = append(w.booted, d)
+	return w.err
 }
 
 // takeRings makes the queues, ready to be cleared.

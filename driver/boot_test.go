@@ -233,7 +233,8 @@ func TestBoot_SeesTheAck(t *testing.T) {
 				}
 			})
 			assert.NilError(t, d.Start(t.Context(), driver.Config{Sizes: []uint16{0}}))
-			assert.Equal(t, time.Since(began) == time.Second+time.Millisecond, rings)
+			late := time.Since(began) - time.Second - time.Millisecond
+			assert.Assert(t, late == 0 || !rings && late < 20*time.Millisecond, "%v later", late)
 		})
 	}
 }
@@ -261,7 +262,10 @@ func TestBoot_Refuses(t *testing.T) {
 			assert.ErrorContains(t, err, tt.want)
 			assert.ErrorContains(t, err, "rng in slot 0")
 			f.mem.Store32(4, 1)
-			_, err = d.Boot(driver.Config{Sizes: []uint16{4}}) // everything was given back
+			all, err := d.Alloc(winSize - 0x1000)
+			assert.NilError(t, err, "rings were not given back")
+			all.Free()
+			_, err = d.Boot(driver.Config{Sizes: []uint16{4}})
 			assert.NilError(t, err)
 			_, err = d.Boot(driver.Config{Sizes: []uint16{4}})
 			assert.ErrorContains(t, err, "already booted")

@@ -138,7 +138,7 @@ func useConsole(t *testing.T, w *driver.Window, user net.Conn) {
 	}()
 	n, err := c.Write(said)
 	assert.Assert(t, n == len(said) && err == nil)
-	assert.Assert(t, bytes.Equal(<-heard, said))
+	assert.Assert(t, bytes.Equal(recv(t, heard), said))
 
 	go func() { _, _ = user.Write(said) }()
 	for got := 0; got < len(said); {
@@ -184,7 +184,7 @@ func TestClients_End(t *testing.T) {
 	go func() { _, err := c.Write(make([]byte, 10)); ended <- err }()
 	time.AfterFunc(10*time.Millisecond, func() { _ = w.Close() })
 	for range cap(ended) {
-		assert.Assert(t, errors.Is(<-ended, driver.ErrClosed))
+		assert.Assert(t, errors.Is(recv(t, ended), driver.ErrClosed))
 	}
 	_, err = c.Read(make([]byte, 10))
 	assert.ErrorContains(t, err, "driver: console in slot 1: queue 0: window closed")
@@ -221,7 +221,7 @@ func TestConsole_Size(t *testing.T) {
 	n, err := d.Queue(1).Do(bounded(t), []byte("live"), nil) // a device need not tell before
 	assert.Assert(t, n == 0 && err == nil)
 	backend.Resize(0, 100, 30)
-	<-told
+	recv(t, told)
 	size := make([]byte, 4)
 	assert.NilError(t, d.ReadConfig(size, 0))
 	assert.DeepEqual(t, size, []byte{100, 0, 30, 0})
@@ -250,11 +250,14 @@ func TestRNG_NoBytes(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	f.line.Wake()
-	assert.Assert(t, errors.Is(<-done, io.ErrNoProgress))
+	assert.Assert(t, errors.Is(recv(t, done), io.ErrNoProgress))
 }
 
 // The memory vanishes under the driver: everything fails, nothing crashes.
 func TestWindow_Vanishes(t *testing.T) {
+	if emulated() {
+		t.Skip("QEMU's user mode hands on a SIGBUS without its address, which Go takes for a nil dereference")
+	}
 	for _, what := range []string{"submit", "interrupt", "config", "probe", "boot"} {
 		t.Run(what, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "window")
@@ -339,9 +342,10 @@ func TestRestart_AnyStep(t *testing.T) {
 	}
 }
 
-// No step and no request in flight keeps a context from ending a wait.
+// A context that is over ends a bring-up that nobody answers.
 func TestStart_Canceled(t *testing.T) {
 	d := newFake(t, 4).find(driver.Options{Dialect: driver.Zephyr2021}, virtio.IDEntropy)
-	err := d.Start(canceled(), driver.Config{Sizes: []uint16{4}})
-	assert.Assert(t, errors.Is(err, context.Canceled))
+	done := make(chan error, 1)
+	go func() { done <- d.Start(canceled(), driver.Config{Sizes: []uint16{4}}) }()
+	assert.Assert(t, errors.Is(recv(t, done), context.Canceled))
 }

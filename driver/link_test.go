@@ -21,7 +21,7 @@ import (
 const (
 	winAddr = 0x37000000
 	winSize = 1 << 20
-	hang    = 30 * time.Second // only ever reached by a test that fails
+	hang    = 20 * time.Second // only ever reached by a test that fails
 )
 
 // bounded is a context that ends a hang.
@@ -30,6 +30,17 @@ func bounded(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), hang)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// recv is the next value, or the end of a test that hangs.
+func recv[T any](t testing.TB, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(hang):
+		t.Fatal("hangs")
+	}
+	return v
 }
 
 // echo is a device that answers each request with the bytes it read, by its own rules.

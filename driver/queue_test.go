@@ -102,6 +102,7 @@ func TestSubmit_Order(t *testing.T) {
 		r := &driver.Request{Out: binary.LittleEndian.AppendUint32(nil, uint32(i)), In: make([]byte, 4)}
 		r.Done = func(r *driver.Request) {
 			got = append(got, binary.LittleEndian.Uint32(r.In))
+			runtime.Gosched() // whoever looks meanwhile must not deliver what comes next
 			if len(got) == total {
 				close(over)
 			}
@@ -115,11 +116,7 @@ func TestSubmit_Order(t *testing.T) {
 			runtime.Gosched()
 		}
 	}
-	select {
-	case <-over:
-	case <-time.After(hang):
-		t.Fatal("requests are lost")
-	}
+	recv(t, over)
 	stop()
 	spinners.Wait()
 	for i, v := range got {
@@ -204,8 +201,8 @@ func TestDo_GivesUp(t *testing.T) {
 			both <- err
 		}()
 		cancel()
-		assert.Assert(t, errors.Is(<-both, context.Canceled))
-		assert.Assert(t, errors.Is(<-both, context.Canceled))
+		assert.Assert(t, errors.Is(recv(t, both), context.Canceled))
+		assert.Assert(t, errors.Is(recv(t, both), context.Canceled))
 		for range cap(e.hold) {
 			e.hold <- struct{}{}
 		}
@@ -316,8 +313,10 @@ func TestWindow_End(t *testing.T) {
 			"lost":   func(_ *driver.Window, f *fake) { f.line.lose() },
 		} {
 			t.Run(fmt.Sprintf("%s/run=%v", name, runs), func(t *testing.T) {
-				f := newFake(t, 4)
+				f := newFake(t, 4, 3)
 				d := f.live(driver.Options{}, driver.Config{Sizes: []uint16{2}})
+				other, err := d.Window().Find(bounded(t), virtio.IDConsole, 0)
+				assert.NilError(t, err)
 				ran := make(chan error, 1)
 				if runs {
 					go func() { ran <- d.Window().Run(context.Background()) }()
@@ -327,7 +326,7 @@ func TestWindow_End(t *testing.T) {
 					want = errLost
 				}
 				called := make(chan error, 1)
-				_, err := d.Queue(0).Submit(&driver.Request{Out: []byte("a"), Done: func(r *driver.Request) { called <- r.Err }})
+				_, err = d.Queue(0).Submit(&driver.Request{Out: []byte("a"), Done: func(r *driver.Request) { called <- r.Err }})
 				assert.NilError(t, err)
 				const waiters = 4 // one in flight, the others in line
 				ended := make(chan error, waiters)
@@ -342,15 +341,17 @@ func TestWindow_End(t *testing.T) {
 				}
 				end(d.Window(), f)
 				for range waiters {
-					assert.Assert(t, errors.Is(<-ended, want))
+					assert.Assert(t, errors.Is(recv(t, ended), want))
 				}
-				assert.Assert(t, errors.Is(<-called, want))
+				assert.Assert(t, errors.Is(recv(t, called), want))
 				if runs {
-					assert.Assert(t, errors.Is(<-ran, want))
+					assert.Assert(t, errors.Is(recv(t, ran), want))
 				}
 				_, err = d.Queue(0).Submit(&driver.Request{Out: []byte("a")})
 				assert.Assert(t, errors.Is(err, want))
 				_, err = d.Window().Probe(bounded(t))
+				assert.Assert(t, errors.Is(err, want))
+				_, err = other.Boot(driver.Config{Sizes: []uint16{2}})
 				assert.Assert(t, errors.Is(err, want))
 			})
 		}
@@ -367,7 +368,7 @@ func TestRun_Ends(t *testing.T) {
 		_, err := d.Queue(0).Do(bounded(t), []byte("a"), nil)
 		assert.NilError(t, err)
 		cancel()
-		assert.NilError(t, <-done)
+		assert.NilError(t, recv(t, done))
 		_, err = d.Queue(0).Do(bounded(t), []byte("a"), nil)
 		assert.NilError(t, err)
 	}

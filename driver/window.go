@@ -47,7 +47,9 @@ type Window struct {
 // pageSize is what every deployed front-end writes as GuestPageSize and QueueAlign.
 const pageSize = 4096
 
-// Open makes a Window. It does not look at the memory yet.
+// Open makes a Window. It does not look at the memory yet. A front-end that boots again, after a
+// failure or for a test, is another Window on the same memory; only one at a time may wait on a
+// doorbell, so close the other first.
 func Open(o Options) (*Window, error) {
 	if o.Region == nil || o.Line == nil {
 		return nil, errors.New("driver: a window needs a region and a doorbell")
