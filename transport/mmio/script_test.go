@@ -446,6 +446,7 @@ type frontEnd struct {
 	seen  []uint16 // used index as the interrupt handler saw it
 	sub   []uint16 // requests offered
 	pc    int
+	polls int // in vain, for the step at pc
 	steps []step
 }
 
@@ -617,15 +618,19 @@ func (f *frontEnd) sleep() {
 	}
 	select {
 	case <-again:
+		if f.polls++; f.polls < int(hang/time.Millisecond) {
+			return
+		}
 	case <-f.line.out.c:
 		f.interrupt()
+		return
 	case <-f.paused:
 		f.t.Fatalf("back-end paused while %v waits at %q", f.dialect, f.steps[f.pc].name)
 	case <-time.After(hang):
-		f.t.Fatalf("%v hangs at %q: PFN %#x GPS %d Align %d Sel %d Status %d IS %d seen %v of %v; log:\n%s",
-			f.dialect, f.steps[f.pc].name, f.get(RegQueuePFN), f.get(RegGuestPageSize), f.get(RegQueueAlign),
-			f.get(RegQueueSel), f.get(RegStatus), f.get(RegInterruptStatus), f.seen, f.sub, f.log)
 	}
+	f.t.Fatalf("%v hangs at %q: PFN %#x GPS %d Align %d Sel %d Status %d IS %d seen %v of %v; log:\n%s",
+		f.dialect, f.steps[f.pc].name, f.get(RegQueuePFN), f.get(RegGuestPageSize), f.get(RegQueueAlign),
+		f.get(RegQueueSel), f.get(RegStatus), f.get(RegInterruptStatus), f.seen, f.sub, f.log)
 }
 
 // advance does one step; false means that it has to wait.
@@ -634,6 +639,7 @@ func (f *frontEnd) advance() bool {
 		return false
 	}
 	f.pc++
+	f.polls = 0
 	return true
 }
 
