@@ -46,12 +46,13 @@ func (s *slot) answer(pfn uint32, status *virtio.Status) verdict {
 	}
 	ring, err := s.check(r, align, page)
 	if err == nil && s.live {
-		err = s.reopen()
+		err = s.reopen(int(r.sel))
 	}
 	if err != nil {
 		s.refuse(r, err)
 		return settled
 	}
+	s.bus.displace(s, ring)
 	if !s.bus.atRest(s) {
 		return withheld // the old session still touches memory; its end wakes the bus
 	}
@@ -59,7 +60,6 @@ func (s *slot) answer(pfn uint32, status *virtio.Status) verdict {
 		s.page = page
 		s.store(RegGuestPageSize, sentinel)
 		s.open = true
-		s.opened = s.bus.opening()
 		s.stale = *status&virtio.DriverOK != 0
 		s.lower()
 	}

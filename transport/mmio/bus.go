@@ -25,7 +25,6 @@ type Bus struct {
 
 	busy     bool          // this scan found something to do
 	clearing bool          // acknowledgements are worth a look in this scan
-	openings uint64        // sessions opened so far
 	woken    chan struct{} // a Wake that does not need the doorbell, for the end
 	patience time.Duration // stopTime
 
@@ -177,25 +176,11 @@ func (b *Bus) restarted(s *slot) {
 	b.endOthers(s)
 }
 
-// endOthers ends the sessions that a restart of the driver seen on s proves dead or doubtful.
+// endOthers ends the sessions that a restart of the driver seen on s makes doubtful.
 func (b *Bus) endOthers(s *slot) {
 	for _, other := range b.slots {
-		if b.opts.Isolate || other == s || !other.open {
-			continue
-		}
-		var d *doubt
-		if other.opened >= s.opened {
-			d = other.mayLive()
-		}
-		other.end()
-		if d != nil {
-			other.ask(d)
+		if !b.opts.Isolate && other != s && other.open {
+			b.endInDoubt(other)
 		}
 	}
-}
-
-// opening numbers the sessions of the bus.
-func (b *Bus) opening() uint64 {
-	b.openings++
-	return b.openings
 }

@@ -40,7 +40,7 @@ func (s *slot) check(r request, align, page uint32) (ring, error) {
 		if i == int(r.sel) || !q.configured() {
 			continue
 		}
-		if base < q.end && q.Desc < base+n {
+		if q.meets(base, base+n) {
 			return noRing, fmt.Errorf("ring at %#x overlaps that of queue %d", base, i)
 		}
 	}

@@ -7,11 +7,12 @@ import (
 	"github.com/hypervisorless/virtio/virtio"
 )
 
-// A restart that shows on one device proves that every session opened before that device's is
-// over too. A session opened later may be of the boot before, or of this one: a front-end that
-// first brought up one device and after a reboot two looks the same from here. Such a session
-// is ended like the others, so nothing touches its memory, but it is held in doubt: if the
-// front-end turns out to know the device in its present life, it goes on where it was.
+// A restart that shows on one device says that the front-end booted, but not when: a session of
+// a neighbour may be of the boot before, or of this one. A front-end that first reached one
+// device and after a reboot brings up another one before it looks the same from here, and so
+// does one whose last request of the life before is answered only now. Such a session is ended
+// like the others, so nothing touches its memory, but it is held in doubt: if the front-end
+// turns out to know the device in its present life, it goes on where it was.
 //
 // It is asked: the interrupt handler of every deployed front-end stores InterruptACK of each
 // device that it brought up since it booted, whatever it reads, and of no other. So a value
@@ -30,7 +31,7 @@ type doubt struct {
 // mayLive takes note of a session that is about to be ended because of a neighbour, to be gone
 // on with should it live. What cannot be gone on with from the rings alone is not worth it.
 func (s *slot) mayLive() *doubt {
-	if !s.live || !s.dev.Info().InOrder || s.dev.Broken() != nil {
+	if !s.open || !s.dev.Info().InOrder || s.dev.Broken() != nil {
 		return nil
 	}
 	d := &doubt{queues: s.queues, avail: make([]uint16, len(s.queues))}
@@ -54,13 +55,17 @@ func (s *slot) ask(d *doubt) {
 func (s *slot) weigh(gps uint32, status virtio.Status) {
 	d := s.doubted
 	switch {
-	case gps != sentinel || s.open || status&virtio.DriverOK == 0:
+	case gps != sentinel || s.open:
 		s.doubted = nil // it booted again, as expected
+	case status&virtio.DriverOK == 0: // it had not come that far, or was about to
 	case !s.lives(d):
 	case d.sign.IsZero():
 		d.sign = time.Now()
 		s.later(standTime)
-	case time.Since(d.sign) >= standTime && s.bus.atRest(s):
+	case time.Since(d.sign) < standTime:
+	case s.bus.overlapped(s, d.queues):
+		s.doubted = nil // its memory is another device's by now
+	case s.bus.atRest(s):
 		s.revive(d)
 	}
 }
@@ -95,10 +100,51 @@ func (s *slot) revive(d *doubt) {
 		s.queues[i].resumed = s.queues[i].configured()
 	}
 	s.open = true
-	s.opened = s.bus.opening()
 	s.remember(s.last)
 	if s.raise(InterruptUsed) == nil {
 		s.ring()
 	}
 	s.say(slog.LevelInfo, "front-end had not restarted here: going on")
+}
+
+// overlapped reports whether any of the rings lies on one of an open neighbour.
+func (b *Bus) overlapped(s *slot, rings []ring) bool {
+	for _, other := range b.slots {
+		if other == s || !other.open {
+			continue
+		}
+		for _, q := range other.queues {
+			for _, r := range rings {
+				if q.configured() && r.configured() && q.meets(r.Desc, r.end) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// displace ends the sessions of neighbours that have a ring where s is about to have one: it is
+// a front-end that booted again which puts it there.
+func (b *Bus) displace(s *slot, r ring) {
+	for _, other := range b.slots {
+		if b.opts.Isolate || other == s || !other.open {
+			continue
+		}
+		for _, q := range other.queues {
+			if q.configured() && q.meets(r.Desc, r.end) {
+				b.endInDoubt(other)
+				break
+			}
+		}
+	}
+}
+
+// endInDoubt ends a session because of a neighbour.
+func (b *Bus) endInDoubt(s *slot) {
+	d := s.mayLive()
+	s.end()
+	if d != nil {
+		s.ask(d)
+	}
 }

@@ -32,6 +32,9 @@ const (
 	blockMin   = 2 * PageSize
 )
 
+// reach is how far QueuePFN reaches: 32 bits of pages.
+const reach = PageSize << 32
+
 // Slot asks for a place in a window.
 type Slot struct {
 	Name string
@@ -75,8 +78,15 @@ func NewMap(layout Layout, addr, size uint64, slots ...Slot) (Map, error) {
 		return m, fmt.Errorf("window of %#x bytes at %#x: address and size must be multiples of %d", size, addr, PageSize)
 	case addr+(size-1) < addr:
 		return m, fmt.Errorf("window of %#x bytes at %#x wraps around", size, addr)
+	case addr > reach || size > reach-addr:
+		return m, fmt.Errorf("window of %#x bytes at %#x: a page number of 32 bits reaches up to %#x only", size, addr, uint64(reach))
 	case len(slots) == 0:
 		return m, fmt.Errorf("window at %#x: no device", addr)
+	}
+	for _, s := range slots {
+		if s.Mem != 0 && (s.Mem%PageSize != 0 || s.Mem < blockMin) {
+			return m, fmt.Errorf("%s: block of %#x bytes: must be a multiple of %d, at least %d", s.Name, s.Mem, PageSize, blockMin)
+		}
 	}
 	if layout == Table {
 		if len(slots) > tableSlots {

@@ -2,6 +2,7 @@ package mmio
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/hypervisorless/virtio/shmem"
 )
@@ -36,8 +37,8 @@ func (b *Bus) publish() (err error) {
 			}
 		}
 	}
-	for _, s := range b.slots {
-		s.store(RegMagic, Magic)
+	for _, s := range slices.Backward(b.slots) {
+		s.store(RegMagic, Magic) // whoever finds the first one finds them all
 	}
 	return nil
 }

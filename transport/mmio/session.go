@@ -119,17 +119,20 @@ func (s *slot) drop(but int) {
 }
 
 var (
-	errLive   = errors.New("the device is live and does not complete in order: no queue can be added")
-	errBroken = errors.New("the device has stopped because of an error: the front-end has to restart")
+	errLive    = errors.New("the device is live and does not complete in order: no queue can be added")
+	errLatched = errors.New("the queue is in use: its size and place were latched at the acknowledgement")
+	errBroken  = errors.New("the device has stopped because of an error: the front-end has to restart")
 )
 
 // reopen ends the life of a live device to let another queue in: the others go on afterwards
 // where their used rings say.
-func (s *slot) reopen() error {
+func (s *slot) reopen(sel int) error {
 	switch {
 	case s.dev.Broken() != nil:
 		return errBroken
-	case !s.dev.Info().InOrder:
+	case s.queues[sel].configured() && !s.stale:
+		return errLatched
+	case !s.dev.Info().InOrder && !s.untouched():
 		return errLive
 	}
 	s.dev.End()
@@ -138,4 +141,19 @@ func (s *slot) reopen() error {
 		s.queues[i].resumed = s.queues[i].configured()
 	}
 	return nil
+}
+
+// untouched reports whether the live device has taken nothing from any queue, so that any
+// device can begin again.
+func (s *slot) untouched() bool {
+	if !s.dev.TryHold() {
+		return false
+	}
+	defer s.dev.Release()
+	for i := range s.queues {
+		if !s.dev.Untouched(i) {
+			return false
+		}
+	}
+	return true
 }

@@ -28,7 +28,6 @@ type slot struct {
 	// The session.
 	open    bool   // a session is open: the canary is armed
 	live    bool   // the device serves it
-	opened  uint64 // when it was opened, in the order of all sessions of the bus
 	stale   bool   // DRIVER_OK stood before the first acknowledgement: it says nothing yet
 	page    uint32 // GuestPageSize of the session, latched when it opened
 	queues  []ring
@@ -77,6 +76,9 @@ type ring struct {
 }
 
 func (r ring) configured() bool { return r.pfn != 0 }
+
+// meets reports whether the ring touches [start, end).
+func (r ring) meets(start, end uint64) bool { return start < r.end && r.Desc < end }
 
 func (s *slot) load(reg uint64) uint32     { return s.regs.Load32(reg) }
 func (s *slot) store(reg uint64, v uint32) { s.regs.Store32(reg, v) }
