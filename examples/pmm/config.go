@@ -14,17 +14,19 @@ import (
 
 // config is what the flags say, not yet checked against each other or opened.
 type config struct {
-	shmem    string
-	layout   string
-	doorbell string
-	devices  []string
-	status   string
-	log      string
-	verbose  bool
-	wipe     bool
-	plain    bool
-	offer    string
-	spin     time.Duration
+	shmem     string
+	layout    string
+	doorbell  string
+	devices   []string
+	status    string
+	log       string
+	verbose   bool
+	wipe      bool
+	plain     bool
+	offer     string
+	spin      time.Duration
+	isolate   bool
+	clearIdle bool
 }
 
 // parseConfig reads the flags that describe a monitor. run and layout share them, so that the
@@ -70,6 +72,8 @@ func (c *config) flags(fs *flag.FlagSet) {
 	fs.BoolVar(&c.wipe, "wipe", c.wipe, "clear the window at start, even under a live front-end")
 	fs.BoolVar(&c.plain, "plain-store", c.plain, "never use compare-and-swap on the window")
 	fs.StringVar(&c.offer, "offer", c.offer, "ring features for front-ends that want them, with commas between: "+offerKinds)
+	fs.BoolVar(&c.isolate, "isolate", c.isolate, "a restart seen on one device leaves the others alone: several front-ends share the window")
+	fs.BoolVar(&c.clearIdle, "clear-idle", c.clearIdle, "clear the interrupt bit of devices without news, so that they cost the front-end nothing")
 	fs.DurationVar(&c.spin, "spin", c.spin, "watch a queue this long for more before sleeping")
 }
 
@@ -87,9 +91,12 @@ func (c *config) read(path string) error {
 		PlainStore              *bool `json:"plain-store"`
 		Offer                   *string
 		Spin                    *duration
+		Isolate                 *bool
+		ClearIdle               *bool `json:"clear-idle"`
 	}{
 		&c.shmem, &c.layout, &c.doorbell, &c.devices, &c.status, &c.log,
 		&c.verbose, &c.wipe, &c.plain, &c.offer, (*duration)(&c.spin),
+		&c.isolate, &c.clearIdle,
 	}
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()

@@ -46,6 +46,7 @@ func (m *monitor) open() (err error) {
 	m.bus, err = mmio.NewBus(mmio.Options{
 		Region: m.region, Addr: p.window.addr, Line: m.line, Layout: p.layout,
 		Offer: p.offer, PlainStore: p.plain, Wipe: p.wipe, Spin: p.spin,
+		Isolate: p.isolate, ClearIdle: p.clearIdle,
 		Ready: m.ready, Log: m.log,
 	})
 	if err != nil {

@@ -25,7 +25,9 @@ type deviceReport struct {
 	Live     bool          `json:"live"`
 	Broken   string        `json:"broken,omitempty"`
 	Sessions uint64        `json:"sessions"`
+	Restarts uint64        `json:"restarts"`
 	Faults   uint64        `json:"faults"`
+	Refusals uint64        `json:"refusals"`
 	Features string        `json:"features"`
 	Queues   []queueReport `json:"queues"`
 	Ports    []portReport  `json:"ports,omitempty"`
@@ -57,7 +59,7 @@ func (m *monitor) report() statusReport {
 		d := deviceReport{
 			Name: s.Name, Type: s.ID.String(), Header: fmt.Sprintf("%#x", m.bus.Map().Places[i].Header),
 			Status: s.Status.String(), Live: s.Live, Broken: s.Broken, Sessions: s.Sessions,
-			Faults: s.Faults, Features: s.Features.String(),
+			Restarts: s.Restarts, Faults: s.Faults, Refusals: s.Refusals, Features: s.Features.String(),
 		}
 		for _, q := range s.Queues {
 			d.Queues = append(d.Queues, queueReport(q))
@@ -80,8 +82,8 @@ func newPortReport(p console.PortStats) portReport {
 func (r statusReport) print(w io.Writer) error {
 	fmt.Fprintf(w, "window %s at %s, %d bytes, layout %s\n", r.Window, r.Addr, r.Size, r.Layout)
 	for _, d := range r.Devices {
-		fmt.Fprintf(w, "%s (%s) at %s: %s; status %s, features %s, sessions %d, faults %d\n",
-			d.Name, d.Type, d.Header, d.state(), d.Status, d.Features, d.Sessions, d.Faults)
+		fmt.Fprintf(w, "%s (%s) at %s: %s; status %s, features %s, sessions %d, restarts %d, faults %d, refusals %d\n",
+			d.Name, d.Type, d.Header, d.state(), d.Status, d.Features, d.Sessions, d.Restarts, d.Faults, d.Refusals)
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		for i, q := range d.Queues {
 			if q.Size > 0 {
