@@ -56,14 +56,25 @@ func (f *frontEnd) usedIdx(q int) uint16 { return f.mem.Load16(f.layout(q).Used 
 func TestT01_StaleAckOfAnOlderInterrupt(t *testing.T) {
 	perDialect(t, func(t *testing.T, d dialect) {
 		f := live(t, d)
-		// An interrupt handler has read the status and run its callbacks ...
+		complete := func() {
+			f.offer(0)
+			f.line.kick()
+			f.until("a completion", func() bool { return f.usedIdx(0) == f.sub[0] })
+			f.until("its interrupt", func() bool { return f.get(RegInterruptStatus) == 1 })
+			f.settle()
+		}
+		complete()
+		// A handler has run its callbacks and acknowledges.
+		f.callbacks()
+		f.put(RegInterruptACK, 1)
+		// Another interrupt, of whatever device: its handler reads the status, runs its callbacks ...
 		is := f.get(RegInterruptStatus)
 		f.callbacks()
-		// ... when the next completion is published ...
-		f.offer(0)
+		// ... the device sees the first acknowledgement, and the next completion is published ...
 		f.line.kick()
-		f.until("second completion", func() bool { return f.usedIdx(0) == f.sub[0] })
-		// ... and only then acknowledges what it had read.
+		f.settle()
+		complete()
+		// ... and only then comes the second one, of what it had read.
 		f.put(RegInterruptACK, is)
 		f.line.kick()
 		f.settle()
