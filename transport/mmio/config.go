@@ -59,6 +59,7 @@ func (s *slot) publishConfig() {
 	// before the odd generation, on Arm either.
 	s.load(RegConfigGeneration)
 	s.regs.WriteAt(s.config, RegConfig)
+	s.bus.at(pointConfig, s)
 	s.generation += 2
 	s.store(RegConfigGeneration, s.generation)
 }

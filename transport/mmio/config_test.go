@@ -84,16 +84,40 @@ func consistent(t *testing.T, region *shmem.Region, size, changes int) {
 }
 
 func TestCFG_02_GenerationAroundAChange(t *testing.T) {
-	consistent(t, newRegion(t), ConfigSize, 20_000)
+	f, toy := liveConfig(t, nil)
+	before := f.get(RegConfigGeneration)
+	f.pause(pointConfig, 1)
+	toy.change([]byte("changed!"))
+	f.awaitPause()
+	assert.Assert(t, f.configIs("changed!"))
+	assert.Equal(t, f.get(RegConfigGeneration), before+1, "odd while the space is written")
+	f.goOn()
+	f.until("the even generation", func() bool { return f.get(RegConfigGeneration) == before+2 })
+	consistent(t, newRegion(t), ConfigSize, 5_000)
 }
 
-// The device puts the space in place word by word: a MAC address is two of them.
+// On Device memory the space is put in place word by word: a MAC address is two of them.
 func TestHVL_06_NoTornMAC(t *testing.T) {
 	if raceEnabled {
 		t.Skip("both sides race on this heap memory by design")
 	}
 	region, _ := shmem.NewStrict(winSize, 4)
-	consistent(t, region, 6, 20_000)
+	consistent(t, region, 6, 5_000)
+
+	region, _ = shmem.NewStrict(winSize, 4)
+	toy := newConfigToy()
+	toy.config = []byte{0x52, 0x54, 0, 1, 2, 3}
+	f := newFrontEnd(newRig(t, region, nil, toy.toy).start(), virtioExp, 0)
+	f.rest()
+	toy.session = <-toy.started
+	for i := range 3 {
+		f.pause(pointConfig, 1)
+		toy.change([]byte{0x52, 0x54, 0, 1, 2, byte(i)})
+		f.awaitPause()
+		assert.Equal(t, f.get(RegConfigGeneration)&1, uint32(1), "a driver that looks now looks again")
+		f.goOn()
+		f.until("a generation to read by", func() bool { return f.get(RegConfigGeneration)&1 == 0 })
+	}
 }
 
 func TestCFG_03_ChangeIsAnnounced(t *testing.T) {

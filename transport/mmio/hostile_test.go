@@ -275,17 +275,20 @@ func TestDRV_07_BuffersOnRingsAndRegisters(t *testing.T) {
 		{"the neighbour's QueuePFN", func(f *frontEnd) uint64 { return HeaderSize + RegQueuePFN }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRig(t, newRegion(t), nil, &toy{queues: 2, id: 0x4001}, &toy{queues: 1, id: 0x4002}).start()
+			r := newRig(t, newRegion(t), func(o *Options) { o.Isolate = true },
+				&toy{queues: 2, id: 0x4001}, &toy{queues: 1, id: 0x4002}).start()
 			f, other := newFrontEnd(r, virtioExp, 0), newFrontEnd(r, virtioExp, 1)
 			f.rest()
+			other.rest()
 			served := r.toys[0].served.Load()
 			f.mem.Store64Plain(f.layout(0).Desc, winAddr+tt.at(f))
 			f.offer(0)
 			f.line.kick()
 			f.until("the request", func() bool { return r.toys[0].served.Load() > served || r.bus.slots[0].dev.Broken() != nil })
+			r.line.kick()
+			r.settle()
+			other.more()
 			f.recovers()
-			other.boot()
-			other.rest()
 			other.more()
 		})
 	}

@@ -17,6 +17,7 @@ const (
 	pointDoorbell              // a worker: after InterruptStatus, before the doorbell
 	pointIdle                  // after the last load, before the sleep
 	pointMemory                // a worker: after the look at GuestPageSize, before its access
+	pointConfig                // between the odd generation and the even one
 )
 
 func (b *Bus) at(p point, s *slot) {

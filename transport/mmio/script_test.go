@@ -613,7 +613,7 @@ func (f *frontEnd) sleep() {
 		}
 	}
 	var again <-chan time.Time // a poll of the driver's own
-	if f.steps[f.pc].poll {
+	if f.steps[f.pc].poll && !f.dozes {
 		again = time.After(time.Millisecond)
 	}
 	select {

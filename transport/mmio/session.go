@@ -99,7 +99,7 @@ func (s *slot) end() {
 	}
 	s.restarts.Add(1)
 	s.say(slog.LevelInfo, "front-end restarted")
-	s.dev.End()
+	s.dev.End() // no access to memory begins any more
 	s.former = s.queues
 	s.drop(-1)
 	s.open, s.live, s.suspect, s.adopted, s.guessed = false, false, false, false, false

@@ -46,6 +46,9 @@ func TestSTS_02_NoInterruptBeforeDriverOK(t *testing.T) {
 			f.line.kick()
 			f.settle()
 		}
+		if r.bus.slots[0].dev.Live() { // it must not be: wait for what comes of it
+			f.until("a request served", func() bool { return f.line.out.rung.Load() > rung })
+		}
 		assert.Equal(t, f.line.out.rung.Load(), rung)
 		assert.Equal(t, f.get(RegInterruptStatus), uint32(0))
 	})
