@@ -59,7 +59,7 @@ func (s *slot) answer(pfn uint32, status *virtio.Status) verdict {
 	if !s.open {
 		s.page = page
 		s.store(RegGuestPageSize, sentinel)
-		s.open = true
+		s.open, s.crossed = true, false
 		s.stale = *status&virtio.DriverOK != 0
 		s.lower()
 	}
@@ -101,7 +101,8 @@ func (s *slot) anew(r request, align uint32) bool {
 func (s *slot) repeat(r request, align uint32, status *virtio.Status) verdict {
 	last := int(s.last.sel)
 	booting := *status&virtio.DriverOK == 0 || s.stale
-	if r.sel != s.last.sel || !s.queues[last].configured() || !s.fresh(last) || align != sentinel && r.num != s.queues[last].num {
+	if r.sel != s.last.sel || !s.queues[last].configured() || !s.fresh(last) ||
+		s.crossed && align != sentinel && r.num != s.queues[last].num {
 		if align == sentinel || !booting || !s.stood(r) {
 			return settled
 		}
@@ -215,6 +216,7 @@ func (s *slot) second(sel int, status *virtio.Status) {
 	s.say(slog.LevelInfo, "front-end restarted during an acknowledgement", "queue", sel)
 	s.bus.endOthers(s)
 	s.resize(sel)
+	s.crossed = true
 	*status = virtio.Status(s.load(RegStatus))
 	s.stale = *status&virtio.DriverOK != 0
 }

@@ -34,6 +34,7 @@ type slot struct {
 	last    request // acknowledged last, in this session or the one before
 	acked   bool    // last holds something
 	guessed bool    // opened for a request that nothing but time proved
+	crossed bool    // one of its acknowledgements crossed a reboot
 	adopted bool    // taken over from a monitor that died, which may owe an interrupt
 
 	// What is suspected.
