@@ -157,35 +157,65 @@ func TestRateLimit(t *testing.T) {
 
 // The front-end's doorbell outlives the monitor.
 func TestRedial(t *testing.T) {
-	r := newRoom(t)
-	path := r.path("bell")
+	path := newRoom(t).path("bell")
 	listen := func() notify.Line {
 		l, err := notify.ListenUnix(path)
 		assert.NilError(t, err)
+		t.Cleanup(func() { l.Close() })
 		return l
 	}
 	monitor := listen()
 	line, err := newRedial(path)
 	assert.NilError(t, err)
-	assert.NilError(t, line.Wait()) // the greeting
+	t.Cleanup(func() { line.Close() })
+	// Whoever waits for the doorbell goes on doing so: that is what dials.
+	woken := make(chan error)
+	go func() {
+		for err := error(nil); err == nil; {
+			err = line.Wait()
+			woken <- err
+		}
+	}()
+	// woke sees that something wakes it; it may also wake for nothing, any number of times.
+	woke := func(what func() error) {
+		t.Helper()
+		for {
+			select {
+			case err := <-woken:
+				assert.NilError(t, err)
+				continue
+			default:
+			}
+			break
+		}
+		assert.NilError(t, what())
+		select {
+		case err := <-woken:
+			assert.NilError(t, err)
+		case <-time.After(watchdog):
+			t.Fatal("nobody woke up")
+		}
+	}
+	rung := func(l notify.Line) {
+		t.Helper()
+		over := time.AfterFunc(watchdog, func() { l.Close() })
+		defer over.Stop()
+		assert.NilError(t, l.Wait())
+	}
+	woke(func() error { return nil }) // the greeting
+	rung(monitor)
 
 	assert.NilError(t, monitor.Close())
-	woken := make(chan error)
-	go func() { woken <- line.Wait() }()
-	line.Wake() // with no monitor there
-	assert.NilError(t, <-woken)
-	assert.NilError(t, line.Raise())
+	woke(func() error { line.Wake(); return line.Raise() }) // with nobody there
 
-	go func() { woken <- line.Wait() }()
-	monitor = listen()
-	assert.NilError(t, <-woken) // a new connection counts as a ring
-	assert.NilError(t, monitor.Wait())
+	woke(func() error { monitor = listen(); return nil }) // a new connection counts as a ring
+	rung(monitor)
 	assert.NilError(t, line.Raise())
-	assert.NilError(t, monitor.Wait())
-	assert.NilError(t, monitor.Raise())
-	assert.NilError(t, line.Wait())
+	rung(monitor)
+	woke(monitor.Raise)
 
 	assert.NilError(t, line.Close())
-	assert.ErrorIs(t, line.Wait(), notify.ErrClosed)
-	assert.NilError(t, monitor.Close())
+	for err = nil; err == nil; err = <-woken {
+	}
+	assert.ErrorIs(t, err, notify.ErrClosed)
 }

@@ -143,9 +143,9 @@ func TestMonitorDiesUnderLiveFrontEnd(t *testing.T) {
 			r := newRoom(t)
 			m := r.monitor()
 			p := r.proxy()
-			f := r.twinAt(r.path("proxy"), dialect, "rng", "9", "2000", "rng", "64", "100")
+			f := r.twinAt(r.path("proxy"), dialect, "rng", "9", "600", "rng", "64", "100")
 			for i := range 3 {
-				p.await(500 * (i + 1))
+				p.await(200 * (i + 1))
 				m.kill()
 				m = r.monitor()
 				assert.Check(t, is.Contains(m.log.String(), "taken over"))
