@@ -98,7 +98,7 @@ func startOn(tb testing.TB, cpus unix.CPUSet, nth int, cmd *exec.Cmd) *proc {
 func benchVirtio(b *testing.B, pmm string, cpus unix.CPUSet, w workload, spin time.Duration) {
 	r := newRoom(b)
 	args := r.args("-device", "rng", "-device", "console,file=/dev/null", "-spin", spin.String())
-	m := startOn(b, cpus, 0, exec.Command(pmm, args...))
+	m := startOn(b, cpus, 0, program(pmm, args...))
 	m.log.await(b, "msg=ready", 1)
 	measure(b, cpus, "bench", job{
 		Workload: w, N: b.N, Spin: spin,

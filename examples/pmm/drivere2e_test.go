@@ -202,7 +202,7 @@ func TestRedial(t *testing.T) {
 		defer over.Stop()
 		assert.NilError(t, l.Wait())
 	}
-	woke(func() error { return nil }) // the greeting
+	assert.NilError(t, <-woken) // the greeting
 	rung(monitor)
 
 	assert.NilError(t, monitor.Close())

@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -23,7 +22,7 @@ var idleTime = flag.Duration("idle", 200*time.Millisecond, "how long BenchmarkId
 // scripts/check-idle says what they have to be.
 func BenchmarkIdle(b *testing.B) {
 	r := newRoom(b)
-	m := start(b, exec.Command(buildPMM(b), r.args()...))
+	m := start(b, program(buildPMM(b), r.args()...))
 	m.log.await(b, "msg=ready", 1)
 	r.serves(r.open(r.dial(), driver.VirtioExp))
 	pid := m.cmd.Process.Pid

@@ -45,13 +45,6 @@ func startWith(tb testing.TB, cmd *exec.Cmd, stdout *os.File) *proc {
 		cmd.Stdout = stdout
 	}
 	err := cmd.Start()
-	if errors.Is(err, syscall.ENOEXEC) {
-		// The tests of another machine run under an emulator, and so has what they start.
-		cmd.Args = append([]string{emulator(tb), cmd.Path}, cmd.Args[1:]...)
-		cmd.Path, cmd.Err = cmd.Args[0], nil
-		cmd.Process = nil
-		err = cmd.Start()
-	}
 	assert.NilError(tb, err)
 	go func() {
 		p.err = cmd.Wait()
@@ -63,21 +56,37 @@ func startWith(tb testing.TB, cmd *exec.Cmd, stdout *os.File) *proc {
 	return p
 }
 
-func emulator(tb testing.TB) string {
-	name := map[string]string{"arm64": "qemu-aarch64", "amd64": "qemu-x86_64"}[runtime.GOARCH]
-	path, err := exec.LookPath(name)
-	assert.NilError(tb, err)
-	return path
-}
-
-// child is this test binary as another program.
-func child(program string, args ...string) *exec.Cmd {
+// emulator is what runs programs of this machine, where these tests of another machine run under
+// one too; "" where there is no need.
+var emulator = sync.OnceValue(func() string {
 	self, err := os.Executable()
 	if err != nil {
 		panic(err)
 	}
-	cmd := exec.Command(self, args...)
-	cmd.Env = append(os.Environ(), childEnv+"="+program)
+	cmd := exec.Command(self, "help")
+	cmd.Env = append(os.Environ(), childEnv+"=pmm")
+	if !errors.Is(cmd.Run(), syscall.ENOEXEC) {
+		return ""
+	}
+	return map[string]string{"arm64": "qemu-aarch64", "amd64": "qemu-x86_64"}[runtime.GOARCH]
+})
+
+// program is a program built for the machine of these tests.
+func program(path string, args ...string) *exec.Cmd {
+	if e := emulator(); e != "" {
+		return exec.Command(e, append([]string{path}, args...)...)
+	}
+	return exec.Command(path, args...)
+}
+
+// child is this test binary as another program.
+func child(name string, args ...string) *exec.Cmd {
+	self, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	cmd := program(self, args...)
+	cmd.Env = append(os.Environ(), childEnv+"="+name)
 	return cmd
 }
 
