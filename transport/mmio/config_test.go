@@ -149,6 +149,7 @@ func TestCFG_03_ChangeBeforeTheDriver(t *testing.T) {
 		f.run("Status=4")
 		toy.setConfig([]byte("too late"))
 		f.rest()
+		f.settle()
 		assert.Assert(t, f.configIs("too late"))
 	})
 }
