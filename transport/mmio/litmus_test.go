@@ -171,6 +171,9 @@ func (d *thrifty) watch() (round func()) {
 func looks(round int) int { return []int{0, 0, 1, 3, 7, 20, 50, 200, 1000}[round%9] }
 
 func TestT22_NoWakeupIsLost(t *testing.T) {
+	if emulated() {
+		t.Skip("QEMU's user mode does not keep the order that these fences ask for")
+	}
 	rounds := *litmusRounds
 	if testing.Short() || raceEnabled {
 		rounds /= 10
@@ -200,6 +203,9 @@ func TestT22_NoWakeupIsLost(t *testing.T) {
 // An interrupt handler that acknowledges at any moment, for a neighbour's interrupts too, loses
 // none of the device's.
 func TestHVL_05_AckRacesTheNextInterrupt(t *testing.T) {
+	if emulated() {
+		t.Skip("QEMU's user mode does not keep the order that these fences ask for")
+	}
 	rounds := *litmusRounds
 	if testing.Short() || raceEnabled {
 		rounds /= 10
