@@ -187,7 +187,7 @@ func TestT22_NoWakeupIsLost(t *testing.T) {
 			alive := d.watch()
 			for round := range rounds {
 				alive()
-				for range round * 37 % 200 {
+				for range round * 37 % 400 {
 					d.usedIdx(0)
 				}
 				d.submit(uint16(1 + round%3))
@@ -195,7 +195,7 @@ func TestT22_NoWakeupIsLost(t *testing.T) {
 			}
 			d.collect(0, 0)
 			t.Logf("%d rings and %d sleeps in %d rounds", d.rung, d.slept, rounds)
-			assert.Assert(t, d.slept > rounds/100 && d.rung > rounds/100 && d.rung < rounds-rounds/100, "there was nothing to lose")
+			assert.Assert(t, d.slept > 100 && d.rung > 100 && d.rung < rounds, "there was nothing to lose")
 		})
 	}
 }
