@@ -134,11 +134,11 @@ func TestConfigFile(t *testing.T) {
 		return c, err
 	}
 	write(`{"shmem": "` + good + `", "layout": "dtb", "doorbell": "poll:2ms", "device": ["rng", "console,pty"],
-		"status": "unix:/s", "log": "json", "v": true, "wipe": true, "plain-store": true, "offer": "indirect", "spin": "50us"}`)
+		"status": "unix:/s", "log": "json", "v": true, "wipe": true, "plain-store": true, "isolate": true, "clear-idle": true, "offer": "indirect", "spin": "50us"}`)
 	c, err := read("-config", file)
 	assert.NilError(t, err)
 	flags, err := read("-shmem", good, "-layout", "dtb", "-doorbell", "poll:2ms", "-device", "rng", "-device", "console,pty",
-		"-status", "unix:/s", "-log", "json", "-v", "-wipe", "-plain-store", "-offer", "indirect", "-spin", "50us")
+		"-status", "unix:/s", "-log", "json", "-v", "-wipe", "-plain-store", "-isolate", "-clear-idle", "-offer", "indirect", "-spin", "50us")
 	assert.NilError(t, err)
 	assert.DeepEqual(t, c, flags, cmpConfig)
 
