@@ -2,12 +2,9 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -111,121 +108,6 @@ func (p *proc) wait() int {
 		p.tb.Fatalf("%v does not end:\n%s%s", p.cmd.Args, p.out, p.log)
 		return -1
 	}
-}
-
-// lines is output as it comes, for somebody who waits for a certain line of it.
-type lines struct {
-	mu    sync.Mutex
-	text  strings.Builder
-	ended bool
-	more  chan struct{} // closed when there is more, or the end
-}
-
-func newLines() *lines { return &lines{more: make(chan struct{})} }
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text.Write(b)
-	close(l.more)
-	l.more = make(chan struct{})
-	return len(b), nil
-}
-
-func (l *lines) end() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.ended = true
-	close(l.more)
-	l.more = make(chan struct{})
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-// await returns the nth line, from 1, that contains the text.
-func (l *lines) await(tb testing.TB, text string, nth int) string {
-	tb.Helper()
-	expired := time.After(watchdog)
-	for {
-		l.mu.Lock()
-		all, ended, more := l.text.String(), l.ended, l.more
-		l.mu.Unlock()
-		found := 0
-		for line := range strings.Lines(all) {
-			if strings.HasSuffix(line, "\n") && strings.Contains(line, text) {
-				if found++; found == nth {
-					return line
-				}
-			}
-		}
-		if ended {
-			tb.Fatalf("no line %d with %q:\n%s", nth, text, all)
-		}
-		select {
-		case <-more:
-		case <-expired:
-			tb.Fatalf("no line %d with %q in %v:\n%s", nth, text, watchdog, all)
-		}
-	}
-}
-
-// room is where one test's monitors and front-ends meet.
-type room struct {
-	tb  testing.TB
-	dir string
-	shm string // the window
-}
-
-const (
-	roomAddr = 0x37000000
-	roomSize = 16 << 20
-)
-
-// newRoom has its window in memory where it can. The name of its folder is short: a socket's
-// path holds 107 bytes.
-func newRoom(tb testing.TB) *room {
-	tb.Helper()
-	temp := func(parent string) (string, error) {
-		dir, err := os.MkdirTemp(parent, "pmm")
-		tb.Cleanup(func() { os.RemoveAll(dir) })
-		return dir, err
-	}
-	dir, err := temp("")
-	assert.NilError(tb, err)
-	memory, err := temp("/dev/shm")
-	if err != nil {
-		memory = dir
-	}
-	return &room{tb: tb, dir: dir, shm: filepath.Join(memory, "window")}
-}
-
-func (r *room) path(name string) string { return filepath.Join(r.dir, name) }
-
-// args are the flags of a monitor in the room, with all sockets, and two devices unless others
-// are given among more.
-func (r *room) args(more ...string) []string {
-	args := []string{
-		"run", "-shmem", fmt.Sprintf("file:%s,size=%d,addr=%#x", r.shm, roomSize, roomAddr),
-		"-doorbell", "unix:" + r.path("bell"), "-status", "unix:" + r.path("status"),
-	}
-	for _, a := range more {
-		if a == "-device" {
-			return append(args, more...)
-		}
-	}
-	return append(append(args, "-device", "rng", "-device", "console,unix="+r.path("console")), more...)
-}
-
-// monitor starts one and waits until it is ready.
-func (r *room) monitor(more ...string) *proc {
-	r.tb.Helper()
-	p := start(r.tb, child("pmm", r.args(more...)...))
-	p.log.await(r.tb, "msg=ready", 1)
-	return p
 }
 
 // stop ends a monitor as a service manager does and sees that it ends well.

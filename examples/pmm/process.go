@@ -153,7 +153,12 @@ func startWorker(cmd *exec.Cmd) (*worker, error) {
 // tell gives an order.
 func (w *worker) tell(o order) error {
 	if err := w.orders.Encode(o); err != nil {
-		return fmt.Errorf("cannot be told anything: %w", err)
+		select {
+		case <-w.done: // that is why
+			return w.ended()
+		case <-time.After(patience):
+			return fmt.Errorf("cannot be told anything: %w", err)
+		}
 	}
 	return nil
 }
