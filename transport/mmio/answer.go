@@ -190,6 +190,9 @@ func (s *slot) ack(r request) bool {
 	}
 	s.bus.at(pointReread, s)
 	s.store(RegQueuePFN, QueueAck)
+	if s.load(RegQueueAlign) != sentinel || s.load(RegQueueSel) != r.sel {
+		s.suspect = true // the driver has gone on to another request, which the store may have hit
+	}
 	if late := time.Since(began); late > ackTime {
 		s.say(slog.LevelWarn, "acknowledgement was delayed", "queue", r.sel, "by", late)
 	}
