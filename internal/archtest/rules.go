@@ -33,10 +33,12 @@ var rooms = []room{
 	{"driver", []string{"shmem", "notify", "vring", "virtio", "transport/mmio"}},
 	{"transport/*", []string{"shmem", "notify", "vring", "virtio"}},
 	{"backend/*", []string{"shmem", "vring", "virtio"}},
-	{"examples/*", []string{"shmem", "notify", "vring", "virtio", "driver", "transport/*", "backend/*"}},
+	{"examples/*", []string{"shmem", "notify", "vring", "virtio", "driver", "transport/*", "backend/*", "internal/uml"}},
 	{"", nil},
 	{"internal/archtest", nil},
 	{"internal/mutate", nil},
+	{"internal/uml", nil},
+	{"internal/uml/guest", nil},
 }
 
 // kits are packages for tests: they may import every room, tests may import
