@@ -30,7 +30,7 @@ var rooms = []room{
 	{"notify", nil},
 	{"vring", []string{"shmem"}},
 	{"virtio", []string{"shmem", "vring"}},
-	{"driver", []string{"shmem", "notify", "vring", "virtio", "transport/mmio"}},
+	{"driver", []string{"shmem", "notify", "vring", "virtio", "transport/mmio", "transport/mmio/hvl2"}},
 	{"transport/*", []string{"shmem", "notify", "vring", "virtio"}},
 	{"backend/*", []string{"shmem", "vring", "virtio"}},
 	{"examples/*", []string{"shmem", "notify", "vring", "virtio", "driver", "transport/*", "backend/*", "internal/uml"}},
@@ -43,7 +43,7 @@ var rooms = []room{
 
 // kits are packages for tests: they may import every room, tests may import
 // them, and no code that ships may.
-var kits = []string{"vring/vringtest", "virtio/virtiotest"}
+var kits = []string{"vring/vringtest", "virtio/virtiotest", "transport/vhostuser/vhostusertest"}
 
 const unsafeRoom = "shmem"
 
