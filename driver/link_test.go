@@ -65,11 +65,6 @@ func (e *echo) Serve(ctx context.Context, s *virtio.Session) error {
 	for i := range e.queues {
 		go func() {
 			buf := make([]byte, 1<<16)
-			if s.Queue(i) == nil {
-				<-ctx.Done()
-				done <- ctx.Err()
-				return
-			}
 			done <- s.Queue(i).Handle(ctx, func(c *vring.Chain) error {
 				if e.hold != nil {
 					select {

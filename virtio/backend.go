@@ -13,6 +13,10 @@ type Info struct {
 	// InOrder says that every queue is completed in the order it was made available, so that
 	// the successor of a killed monitor can tell what is left to do from the rings alone.
 	InOrder bool
+	// Redo says that the device bears it when its requests are done again, in any order: what
+	// a monitor had taken when it was killed, its successor does once more. A device that
+	// completes in order bears it, too.
+	Redo bool
 }
 
 // DefaultQueueSize is the largest queue size of a device that names none.

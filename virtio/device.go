@@ -60,7 +60,7 @@ type Device struct {
 	mu        sync.Mutex
 	status    Status
 	driver    Features // what the driver asked for
-	queues    []*Queue // enabled for the session to come
+	links     []*link  // the queues enabled for the session to come
 	session   *Session // it runs, or was told to end and has not let go yet
 	resetting bool     // 0 was written to the status, the session has not let go yet
 	broken    error
@@ -93,7 +93,7 @@ func NewDevice(name string, b Backend, t Transport, o Options) (*Device, error) 
 		name: name, backend: b, info: info, transport: t, opts: o,
 		offered: info.Features.With(o.Offer),
 		log:     o.Log.With("device", name),
-		queues:  make([]*Queue, len(info.Queues)),
+		links:   make([]*link, len(info.Queues)),
 	}, nil
 }
 
@@ -127,7 +127,7 @@ func (d *Device) Kick() (woke bool) {
 		return false
 	}
 	for _, q := range s.queues {
-		if q != nil && q.look() {
+		if q.look() {
 			woke = true
 		}
 	}

@@ -43,7 +43,8 @@
 //
 // There is no code for resets. When the session is over its context is done, Next returns, and
 // every access to the driver's memory fails; the device only has to return. What the driver can
-// see of its state starts afresh with the next Serve.
+// see of its state starts afresh with the next Serve. A queue that the driver resets alone is an
+// empty queue until it comes back, and the chains of its former life fail in the same way.
 //
 // Optional are [ConfigWriter], for a configuration space that the driver may write, and
 // [Negotiator], for features that do not go together. Package virtio/virtiotest tries a device
@@ -59,7 +60,7 @@
 // # How a transport uses it
 //
 // A transport makes a [Device] of a Backend and calls it as the driver moves: SetStatus,
-// SetDriverFeatures, EnableQueue, Kick, ReadConfig; or, where a reset is not answered, Start and
+// SetDriverFeatures, EnableQueue, DisableQueue, Kick, ReadConfig; or, where a reset is not answered, Start and
 // End. The Device is the state machine of sections 2.1 to 2.5 and 3.1 of the specification, so
 // that all transports behave alike. Nothing in it waits: a reset that a device delays is a
 // state, and Wake tells when to look again.

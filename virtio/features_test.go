@@ -105,7 +105,7 @@ func TestFEAT_04_NothingReservedIsOffered(t *testing.T) {
 		_, err = offer(virtio.Info{InOrder: true}, set(virtio.Version1).With(set(b)))
 		switch b {
 		case virtio.AnyLayout, virtio.IndirectDesc, virtio.EventIdx, virtio.Version1,
-			virtio.AccessPlatform, virtio.InOrder, virtio.OrderPlatform:
+			virtio.AccessPlatform, virtio.InOrder, virtio.OrderPlatform, virtio.RingReset:
 			assert.NilError(t, err, "as feature %d of the transport", b)
 		default:
 			assert.Assert(t, err != nil, "as feature %d of the transport", b)

@@ -30,14 +30,12 @@ func (d *Device) start() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &Session{
 		dev: d, ctx: ctx, cancel: cancel, log: d.log,
-		features: d.negotiated(), queues: d.queues,
+		features: d.negotiated(),
 	}
-	for _, q := range s.queues {
-		if q != nil {
-			q.session = s
-		}
+	for i, l := range d.links {
+		s.queues = append(s.queues, newQueue(s, i, l))
+		d.links[i] = nil
 	}
-	d.queues = make([]*Queue, len(d.info.Queues))
 	d.session = s
 	d.sessions++
 	go s.run()
@@ -73,13 +71,13 @@ func (d *Device) forget() {
 const stuckAfter = 5 * time.Second
 
 func (d *Device) end(cause error) (quiet bool) {
-	clear(d.queues)
+	clear(d.links)
 	if d.live() {
 		s := d.session
 		s.ending = true
 		for _, q := range s.queues {
-			if q != nil {
-				q.gate.Shut() // before the context: whoever is woken by it finds the gate shut
+			if l := q.link.Load(); l != nil {
+				l.gate.Shut() // before the context: whoever is woken by it finds the gate shut
 			}
 		}
 		s.cancel(cause)

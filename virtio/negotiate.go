@@ -7,11 +7,12 @@ var requires = []struct{ bit, base Feature }{
 	{AccessPlatform, Version1},
 	{InOrder, Version1},
 	{OrderPlatform, Version1},
+	{RingReset, Version1},
 }
 
 // offerable holds what a transport may offer: the bits that are neither reserved, nor another
 // transport's, nor without anything here that implements them (2.2.2, 6.2, 6.3).
-var offerable = FeatureSet(AnyLayout, IndirectDesc, EventIdx, Version1, AccessPlatform, InOrder, OrderPlatform)
+var offerable = FeatureSet(AnyLayout, IndirectDesc, EventIdx, Version1, AccessPlatform, InOrder, OrderPlatform, RingReset)
 
 // The bits that are no device type's (2.2).
 const (

@@ -11,23 +11,28 @@ import (
 
 // Queue is one virtqueue of a session. It adds waiting, notification and counters to a
 // vring.Queue. One goroutine owns it: Next, Done, Refuse, Flush and Handle must not run
-// concurrently. Stats may be called by anyone. On a nil Queue, Next and Handle wait for the
-// end of their context.
+// concurrently. Stats may be called by anyone.
+//
+// The driver may enable a queue late, disable it, or reset it alone and enable it again with
+// another ring (2.6.1): to its owner it is empty meanwhile, and chains of the former ring can
+// no longer be served (vring.ErrShut) nor given back.
 //
 // Completions are held back to be published together: when the queue runs empty, when 32 of
 // them wait, or at Flush. A backend that is about to wait for the host calls Flush first.
 type Queue struct {
-	ring    *vring.Queue
-	gate    *vring.Gate
 	session *Session
 	index   int
+	link    atomic.Pointer[link] // as enabled last; nil: never
 
-	kick    chan struct{} // one token: look again
-	asleep  atomic.Uint32 // sleeping | index the owner has seen
-	touched atomic.Bool   // something was available once
-	next    uint16        // available index of the next chain, the owner's count
-	streak  int           // chains taken since the last wait
-	spin    time.Duration
+	// The owner's.
+	own    *link        // what it has taken over of it
+	ring   *vring.Queue // its ring, or nil
+	next   uint16       // available index of its next chain
+	streak int          // chains taken since the last wait
+	spin   time.Duration
+
+	kick   chan struct{} // one token: look again
+	asleep atomic.Uint32 // sleeping | index the owner has seen
 
 	chain  vring.Chain // of Handle
 	count  QueueStats  // the owner's, copied to shared now and then
@@ -40,27 +45,30 @@ const (
 	batch    = 32 // completions held back at most
 )
 
-func newQueue(ring *vring.Queue, c vring.Config, spin time.Duration) *Queue {
-	return &Queue{
-		ring: ring, gate: c.Gate, index: c.Index, next: c.Start,
-		kick: make(chan struct{}, 1), spin: spin,
+func newQueue(s *Session, index int, l *link) *Queue {
+	q := &Queue{session: s, index: index, spin: s.dev.opts.Spin, kick: make(chan struct{}, 1)}
+	if l != nil {
+		q.link.Store(l)
+		q.adopt(l)
 	}
+	return q
 }
 
 // Index is the queue's number.
 func (q *Queue) Index() int { return q.index }
 
-// Size is the number of entries the driver chose.
-func (q *Queue) Size() int { return q.ring.Size() }
+// Size is the number of entries the driver chose, 0 as long as it has not enabled the queue.
+func (q *Queue) Size() int {
+	if l := q.link.Load(); l != nil {
+		return l.ring.Size()
+	}
+	return 0
+}
 
 // Next waits for the next chain and takes it into c. Bad chains are given back, counted, and
 // the first of them logged. The error is ctx's or the session's context's when one of them
 // ended; anything else means that the queue is lost and is to be returned from Serve.
 func (q *Queue) Next(ctx context.Context, c *vring.Chain) error {
-	if q == nil {
-		<-ctx.Done()
-		return ctx.Err()
-	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return q.leave(err)
@@ -74,10 +82,11 @@ func (q *Queue) Next(ctx context.Context, c *vring.Chain) error {
 				q.count.BytesIn += c.Readable()
 				return nil
 			}
-			if err := q.Flush(); err != nil {
-				return q.lost(ctx, err)
+			err := q.Flush()
+			if err == nil {
+				err = q.wait(ctx)
 			}
-			if err := q.wait(ctx); err != nil {
+			if err = q.lost(ctx, err); err != nil {
 				return q.leave(err)
 			}
 		case *vring.ChainError:
@@ -85,7 +94,9 @@ func (q *Queue) Next(ctx context.Context, c *vring.Chain) error {
 			q.badChain(refused)
 			q.full()
 		default:
-			return q.lost(ctx, err)
+			if err = q.lost(ctx, err); err != nil {
+				return q.leave(err)
+			}
 		}
 	}
 }
@@ -93,7 +104,10 @@ func (q *Queue) Next(ctx context.Context, c *vring.Chain) error {
 // pop is Pop, but before the first chain is taken touched says so, for a transport that holds
 // the gate.
 func (q *Queue) pop(c *vring.Chain) (ok bool, err error) {
-	if !q.touched.Load() {
+	if q.ring == nil {
+		return false, vring.ErrShut
+	}
+	if !q.own.touched.Load() {
 		idx, err := q.ring.Available()
 		if err != nil {
 			return false, err
@@ -101,14 +115,14 @@ func (q *Queue) pop(c *vring.Chain) (ok bool, err error) {
 		if idx == q.next {
 			return false, nil
 		}
-		q.touched.Store(true)
+		q.own.touched.Store(true)
 	}
 	return q.ring.Pop(c)
 }
 
 // taken keeps the books of a chain that left the available ring.
 func (q *Queue) taken() {
-	q.next++
+	q.next = q.ring.Position()
 	if q.streak++; q.streak > 1 {
 		q.ring.Disarm() // a second chain without a wait: kicks are a waste
 	}
@@ -119,12 +133,12 @@ func (q *Queue) taken() {
 
 // full publishes when enough completions wait. An error comes again from the next Pop.
 func (q *Queue) full() {
-	if q.ring.Pending() >= batch {
+	if q.ring != nil && q.ring.Pending() >= batch {
 		q.Flush()
 	}
 }
 
-// Done gives a chain back with the bytes written to it.
+// Done gives a chain back with the bytes written to it. One of a former ring is dropped.
 func (q *Queue) Done(c *vring.Chain) {
 	q.count.BytesOut += uint64(c.Written())
 	q.ring.Push(c)
@@ -141,6 +155,9 @@ func (q *Queue) Refuse(c *vring.Chain, err error) {
 // Flush publishes what was done and notifies the driver if it asked for it. The error, if
 // any, comes again from the next call of Next.
 func (q *Queue) Flush() error {
+	if q.ring == nil {
+		return nil
+	}
 	notify, err := q.ring.Publish()
 	if notify {
 		q.count.Notified++
@@ -153,17 +170,15 @@ func (q *Queue) Flush() error {
 // error completes the chain with what fn wrote, any other refuses it. fn must not wait for the
 // host for long: what is done already would wait with it.
 func (q *Queue) Handle(ctx context.Context, fn func(*vring.Chain) error) error {
-	if q == nil {
-		return q.Next(ctx, nil)
-	}
 	for {
 		if err := q.Next(ctx, &q.chain); err != nil {
 			return err
 		}
-		if err := fn(&q.chain); err != nil {
-			q.Refuse(&q.chain, err)
-		} else {
+		switch err := fn(&q.chain); {
+		case err == nil:
 			q.Done(&q.chain)
+		case !errors.Is(err, vring.ErrShut): // else the chain is the driver's own affair by now
+			q.Refuse(&q.chain, err)
 		}
 	}
 }
@@ -174,21 +189,6 @@ func (q *Queue) leave(err error) error {
 	q.Flush() // an error is the session's end, or comes again
 	q.shared.store(&q.count)
 	return err
-}
-
-// lost turns the end of the session into the end of its context; what stays is a lost queue.
-func (q *Queue) lost(ctx context.Context, err error) error {
-	q.shared.store(&q.count)
-	if !errors.Is(err, vring.ErrShut) {
-		return err
-	}
-	// A Standing may have said no before the transport looked: it is on its way.
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-q.session.ctx.Done():
-		return q.session.ctx.Err()
-	}
 }
 
 // badChain counts a refused chain; the first one of the session is logged.

@@ -221,7 +221,8 @@ func TestQueueThatIsNotEnabled(t *testing.T) {
 	r := newRig(t, b)
 	assert.NilError(t, r.Up(r.Device.Offered(), 1))
 	b.call(func(ctx context.Context, s *virtio.Session) {
-		assert.Check(t, s.Queue(0) == nil && s.Queue(1) != nil && s.Queue(2) == nil && s.Queue(-1) == nil)
+		assert.Check(t, s.Queue(0) != nil && s.Queue(1) != nil && s.Queue(2) == nil && s.Queue(-1) == nil)
+		assert.Check(t, s.Queue(0).Size() == 0 && s.Queue(0).Flush() == nil)
 		assert.Check(t, s.Queue(1).Index() == 1)
 		assert.Check(t, s.Queue(1).Size() == 4)
 	})

@@ -2,6 +2,7 @@ package virtio
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/hypervisorless/virtio/shmem"
 	"github.com/hypervisorless/virtio/vring"
@@ -9,8 +10,9 @@ import (
 
 // EnableQueue latches the geometry of a queue (3.1.1, 4.2.2.2) and freezes the features:
 // changes the driver makes later are not seen. EventIdx, Indirect and Gate of c are the
-// device's to set. An error leaves the queue as it was. No queue can be enabled before the
-// session before is Quiet.
+// device's to set. An error leaves the queue as it was. While a session runs, a queue can be
+// enabled that is not, or not any more: disabled, and QueueReleased. Once a session was told to
+// end, none can before it is Quiet.
 func (d *Device) EnableQueue(space *shmem.Space, c vring.Config) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -18,8 +20,10 @@ func (d *Device) EnableQueue(space *shmem.Space, c vring.Config) error {
 	switch {
 	case limit == 0:
 		return fmt.Errorf("%s: no queue %d", d.name, c.Index)
-	case !d.quiet():
-		return fmt.Errorf("%s: queue %d cannot be enabled while a session lasts", d.name, c.Index)
+	case d.live() && !d.link(c.Index).gone():
+		return fmt.Errorf("%s: queue %d is enabled already or still in use", d.name, c.Index)
+	case !d.live() && !d.quiet():
+		return fmt.Errorf("%s: queue %d cannot be enabled while a session ends", d.name, c.Index)
 	case c.Size > limit:
 		return fmt.Errorf("%s: queue %d: size %d is more than the maximum of %d", d.name, c.Index, c.Size, limit)
 	}
@@ -31,36 +35,77 @@ func (d *Device) EnableQueue(space *shmem.Space, c vring.Config) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", d.name, err)
 	}
-	d.queues[c.Index] = newQueue(ring, c, d.opts.Spin)
+	l := &link{ring: ring, gate: c.Gate}
+	l.touched.Store(len(c.Redo) > 0) // they are as good as seen
+	if d.live() {
+		d.session.queues[c.Index].connect(l)
+	} else {
+		d.links[c.Index] = l
+	}
 	return nil
 }
 
-// DisableQueue forgets a queue that is enabled but not live yet.
-func (d *Device) DisableQueue(i int) {
+// DisableQueue takes a queue from the device (2.6.1, 4.2.2.2): no access to its memory begins
+// any more, and what was taken and not returned is forgotten. The session, if one runs, goes
+// on. It reports whether nothing touches that memory any more; if not, Wake is called until
+// QueueReleased says so.
+func (d *Device) DisableQueue(i int) (released bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if i >= 0 && i < len(d.queues) {
-		d.queues[i] = nil
+	l := d.link(i)
+	switch {
+	case l == nil:
+	case d.live():
+		l.off = true
+		return l.gate.Shut()
+	default:
+		d.links[i] = nil
 	}
+	return true
+}
+
+// QueueReleased reports whether queue i is not enabled and nothing of the session that runs can
+// touch its memory any more. Whether a session that was told to end can is Released's to say.
+func (d *Device) QueueReleased(i int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.link(i).gone()
+}
+
+// Position is where a ring on the memory of queue i has to go on (vring.Config.Start) if the
+// device is to lose and repeat nothing: of a queue that is not live, or disabled and
+// QueueReleased. What a device that does not complete in order has taken is lost. ok is false
+// when the queue is neither.
+func (d *Device) Position(i int) (pos uint16, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.link(i)
+	switch {
+	case l == nil, d.live() && !l.gone():
+		return 0, false
+	case d.info.InOrder:
+		return l.ring.Published(), true
+	}
+	return l.ring.Position(), true
 }
 
 // Enabled reports whether a queue is enabled. None is once the session was told to end.
 func (d *Device) Enabled(i int) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.queue(i) != nil
+	return d.link(i).enabled()
 }
 
-// queue is queue i of the session that runs, or else of the one to come. Callers hold d.mu.
-func (d *Device) queue(i int) *Queue {
-	queues := d.queues
-	if d.live() {
-		queues = d.session.queues
-	}
-	if i < 0 || i >= len(queues) {
+// link is queue i as enabled last: in the session that runs, or else for the one to come.
+// Callers hold d.mu.
+func (d *Device) link(i int) *link {
+	switch {
+	case i < 0 || i >= len(d.links):
 		return nil
+	case d.live():
+		return d.session.queues[i].link.Load()
 	}
-	return queues[i]
+	return d.links[i]
 }
 
 // frozen reports whether the driver's features can no longer change. Callers hold d.mu.
@@ -68,12 +113,8 @@ func (d *Device) frozen() bool {
 	if d.status&FeaturesOK != 0 || d.live() {
 		return true
 	}
-	for _, q := range d.queues {
-		if q != nil {
-			return true // its ring was made for them
-		}
-	}
-	return false
+	// The rings were made for them.
+	return slices.ContainsFunc(d.links, (*link).enabled)
 }
 
 // TryHold keeps accesses to the memory of all queues waiting until Release, and reports
@@ -86,14 +127,15 @@ func (d *Device) TryHold() bool {
 		return true
 	}
 	for _, q := range d.session.queues {
-		if q == nil {
+		l := q.link.Load()
+		if l == nil {
 			continue
 		}
-		if !q.gate.TryHold() {
+		if !l.gate.TryHold() {
 			d.release()
 			return false
 		}
-		d.held = append(d.held, q.gate)
+		d.held = append(d.held, l.gate)
 	}
 	return true
 }
@@ -117,6 +159,6 @@ func (d *Device) release() {
 func (d *Device) Untouched(i int) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	q := d.queue(i)
-	return q == nil || !q.touched.Load()
+	l := d.link(i)
+	return l == nil || !l.touched.Load()
 }

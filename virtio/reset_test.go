@@ -67,7 +67,7 @@ func TestRST_01_StatusIsZeroWhenTheSessionHasLetGo(t *testing.T) {
 	assert.Assert(t, !r.Device.Quiet())
 	assert.Assert(t, !r.Device.FinishReset())
 	assert.Equal(t, r.Device.SetStatus(ack), live, "nothing happens before the reset is complete")
-	assert.ErrorContains(t, r.Enable(0), "while a session lasts")
+	assert.ErrorContains(t, r.Enable(0), "while a session ends")
 	assert.Equal(t, r.Device.Status(), live)
 
 	close(b.release)

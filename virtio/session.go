@@ -28,8 +28,8 @@ type Session struct {
 // Features is the negotiated set, ring and transport bits included.
 func (s *Session) Features() Features { return s.features }
 
-// Queue is queue i, or nil when the driver did not enable it: a queue on which nothing ever
-// arrives.
+// Queue is queue i of the device, nil when it has none such. On one that the driver did not
+// enable nothing arrives, until it does.
 func (s *Session) Queue(i int) *Queue {
 	if i < 0 || i >= len(s.queues) {
 		return nil
@@ -55,7 +55,7 @@ func (s *Session) quiet() bool { return s.returned.Load() && s.released() }
 // memory any more.
 func (s *Session) released() bool {
 	for _, q := range s.queues {
-		if q != nil && !q.gate.Empty() {
+		if l := q.link.Load(); l != nil && !l.gate.Empty() {
 			return false
 		}
 	}

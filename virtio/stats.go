@@ -40,8 +40,12 @@ func (d *Device) Stats() DeviceStats {
 		st.Broken = d.broken.Error()
 	}
 	for i := range st.Queues {
-		if q := d.queue(i); q != nil {
-			st.Queues[i] = q.Stats()
+		switch l := d.link(i); {
+		case l == nil:
+		case d.live():
+			st.Queues[i] = d.session.queues[i].Stats()
+		default:
+			st.Queues[i].Size = l.ring.Size()
 		}
 	}
 	return st

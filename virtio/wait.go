@@ -17,11 +17,8 @@ func (q *Queue) wait(ctx context.Context) error {
 	q.asleep.Store(sleeping | uint32(q.next))
 	defer q.asleep.Store(0)
 	pending, err := q.ring.Arm()
-	if err != nil {
-		return q.lost(ctx, err)
-	}
-	if pending {
-		return nil
+	if err != nil || pending {
+		return err
 	}
 	q.count.Waits++
 	q.shared.store(&q.count)
@@ -60,7 +57,7 @@ func (q *Queue) look() (woke bool) {
 	if state&sleeping == 0 {
 		return false // it looks itself before it sleeps
 	}
-	if idx, err := q.ring.Available(); err == nil && idx == uint16(state) {
+	if idx, err := q.link.Load().ring.Available(); err == nil && idx == uint16(state) {
 		return false
 	}
 	select {

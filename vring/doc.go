@@ -73,6 +73,12 @@
 // No length a driver sends makes the device allocate, and no work is unbounded: a single Pop reads
 // a chain, and [Queue.Walked] counts the descriptors, so that a drain can have a budget.
 //
+// # When the device dies
+//
+// A device that completes in order can be followed by another process at once: what the used
+// index does not show is done again (Config.Start). For one that does not, a [Journal] writes
+// down what is in flight, and Config.Redo hands that to the successor.
+//
 // # Whose turn it is
 //
 // One goroutine owns a Queue. A Chain in flight may be served by another one, and any number of

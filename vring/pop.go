@@ -35,6 +35,11 @@ func (q *Queue) Pop(c *Chain) (ok bool, err error) {
 }
 
 func (q *Queue) pop(c *Chain) (bool, error) {
+	if len(q.redo) > 0 {
+		head := q.redo[0]
+		q.redo, q.redone = q.redo[1:], true
+		return q.take(c, head)
+	}
 	if q.next == q.seen {
 		idx := q.avail.Load16(offIdx)
 		if idx-q.next > q.size {
@@ -53,6 +58,14 @@ func (q *Queue) pop(c *Chain) (bool, error) {
 		return false, q.fault(-1, fmt.Errorf("entry %d: %w", head, ErrHead))
 	}
 	q.next++
+	if q.journal != nil {
+		q.journal.Take(head, q.next-1)
+	}
+	return q.take(c, head)
+}
+
+// take fills c with the chain at head.
+func (q *Queue) take(c *Chain, head uint16) (bool, error) {
 	q.Refuse(c)
 	c.reset(q, head)
 	if err := q.walk(c); err != nil {

@@ -72,6 +72,7 @@ func (q *Queue) Show() (err error) {
 	if q.free {
 		q.store()
 		q.releaseUsed()
+		q.settled()
 		return nil
 	}
 	if !q.gate.admit() {
@@ -83,6 +84,7 @@ func (q *Queue) Show() (err error) {
 	}
 	q.store()
 	q.releaseUsed()
+	q.settled()
 	return nil
 }
 
@@ -92,14 +94,25 @@ func (q *Queue) store() {
 		slot := offRing + 8*uint64((q.published+uint16(i))&q.mask)
 		q.used.Store32Plain(slot, e.id)
 		q.used.Store32Plain(slot+4, e.len)
+		if q.journal != nil {
+			q.journal.Return(uint16(e.id), q.published+uint16(i))
+		}
 	}
 	q.published += uint16(len(q.pending))
 	q.pending = q.pending[:0]
 }
 
+// settled tells the journal that the used index shows everything.
+func (q *Queue) settled() {
+	if q.journal != nil {
+		q.journal.Publish(q.published)
+	}
+}
+
 func (q *Queue) publish() (notify bool) {
 	q.store()
 	q.storeUsed()
+	q.settled()
 
 	// The store above and the load below are both sequentially consistent: the full barrier
 	// between publishing and reading what the driver wants (2.7.7).

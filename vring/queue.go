@@ -3,6 +3,7 @@ package vring
 import (
 	"fmt"
 	"runtime/debug"
+	"slices"
 
 	"github.com/hypervisorless/virtio/shmem"
 )
@@ -17,9 +18,14 @@ type Config struct {
 	// empty queue instead of breaking the ring: where nothing else announces a reset, it is
 	// what the ring of a rebooting driver looks like.
 	Patient bool
-	// Start is the index of the first entry to take and to return: 0 for a fresh ring.
+	// Start is the index of the first entry to return and, behind those of Redo, to take: 0 for a
+	// fresh ring.
 	Start uint16
-	Gate  *Gate // nil: nobody ends the queue while it is used
+	// Redo holds the heads, at most Size, that a predecessor took and never returned. Pop gives
+	// them first, in this order.
+	Redo    []uint16
+	Journal Journal // nil: nobody wants to know what is in flight
+	Gate    *Gate   // nil: nobody ends the queue while it is used
 }
 
 // Queue is the device side of a split virtqueue. One goroutine owns it: no method may run
@@ -42,6 +48,8 @@ type Queue struct {
 
 	start     uint16 // available index of the first chain
 	next      uint16 // available index of the next chain to take
+	redo      []uint16
+	redone    bool   // one of them was taken
 	seen      uint16 // available index as last read
 	published uint16 // used index as last published
 	signalled uint16 // used index up to which notification was decided
@@ -52,6 +60,7 @@ type Queue struct {
 	walked    uint64 // descriptors read so far
 	broken    error
 	gate      *Gate
+	journal   Journal
 	fence     shmem.Fence
 }
 
@@ -70,9 +79,11 @@ func New(space *shmem.Space, c Config) (*Queue, error) {
 	q := &Queue{
 		space: space, size: c.Size, mask: c.Size - 1, index: c.Index,
 		eventIdx: c.EventIdx, indirect: c.Indirect, patient: c.Patient,
-		start: c.Start, next: c.Start, seen: c.Start, published: c.Start, signalled: c.Start, stored: unknown,
-		gate: c.Gate, free: c.Gate == nil && space.Sealed(),
+		published: c.Start, signalled: c.Start, stored: unknown, redo: slices.Clone(c.Redo),
+		gate: c.Gate, journal: c.Journal, free: c.Gate == nil && c.Journal == nil && space.Sealed(),
 	}
+	q.start = c.Start + uint16(len(c.Redo))
+	q.next, q.seen = q.start, q.start
 	if q.gate == nil {
 		q.gate = NewGate(nil, nil)
 	}
@@ -81,6 +92,9 @@ func New(space *shmem.Space, c Config) (*Queue, error) {
 	}
 	if !ValidSize(uint32(c.Size)) {
 		return fail(fmt.Errorf("size %d: %w", c.Size, ErrSize))
+	}
+	if len(c.Redo) > int(c.Size) || slices.ContainsFunc(c.Redo, func(h uint16) bool { return h >= c.Size }) {
+		return fail(fmt.Errorf("%d heads to do again: %w", len(c.Redo), ErrHead))
 	}
 	parts := [3]struct {
 		name    string
@@ -155,6 +169,14 @@ func (q *Queue) Available() (idx uint16, err error) {
 	return q.avail.Load16(offIdx), nil
 }
 
+// Position is the available index of the next chain to take. Not while the owner may be in Pop:
+// hold the Gate, or shut it.
+func (q *Queue) Position() uint16 { return q.next }
+
+// Published is the used index as last stored: everything before it is the driver's again. Not
+// while the owner may be in a call: hold the Gate, or shut it.
+func (q *Queue) Published() uint16 { return q.published }
+
 // Untouched reports whether no chain was ever taken. Not while the owner may be in Pop: hold
 // the Gate.
-func (q *Queue) Untouched() bool { return q.next == q.start }
+func (q *Queue) Untouched() bool { return q.next == q.start && !q.redone }

@@ -66,23 +66,17 @@ func (d *Device) end() {
 func (l *life) workers() (w []func(context.Context) error) {
 	ports := l.d.ports
 	if l.multiport {
-		if q := l.session.Queue(queueControlReceive); q != nil {
-			w = append(w, func(ctx context.Context) error { return l.tell(ctx, q) })
-		}
-		if q := l.session.Queue(queueControlTransmit); q != nil {
-			w = append(w, func(ctx context.Context) error { return l.listen(ctx, q) })
-		}
+		w = append(w,
+			func(ctx context.Context) error { return l.tell(ctx, l.session.Queue(queueControlReceive)) },
+			func(ctx context.Context) error { return l.listen(ctx, l.session.Queue(queueControlTransmit)) })
 	} else {
 		ports = ports[:1]
 	}
 	for i, p := range ports {
 		rx, tx := p.queues()
-		if q := l.session.Queue(rx); q != nil {
-			w = append(w, func(ctx context.Context) error { return p.input(ctx, q, &l.ports[i]) })
-		}
-		if q := l.session.Queue(tx); q != nil {
-			w = append(w, func(ctx context.Context) error { return p.output(ctx, q, l.session.Log()) })
-		}
+		w = append(w,
+			func(ctx context.Context) error { return p.input(ctx, l.session.Queue(rx), &l.ports[i]) },
+			func(ctx context.Context) error { return p.output(ctx, l.session.Queue(tx), l.session.Log()) })
 	}
 	return w
 }
