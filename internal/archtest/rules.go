@@ -37,8 +37,9 @@ var rooms = []room{
 	{"", nil},
 	{"internal/archtest", nil},
 	{"internal/mutate", nil},
-	{"internal/uml", nil},
-	{"internal/uml/guest", nil},
+	{"internal/uml", []string{"internal/uml/talk"}},
+	{"internal/uml/guest", []string{"internal/uml/talk"}},
+	{"internal/uml/talk", nil},
 }
 
 // kits are packages for tests: they may import every room, tests may import
