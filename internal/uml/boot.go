@@ -30,12 +30,13 @@ type Config struct {
 type Guest struct {
 	Facts talk.Facts // what the guest found when its drivers were loaded
 
-	dir  string
-	cmd  *exec.Cmd
-	line *os.File
-	say  func(format string, args ...any)
-	log  console
-	in   chan talk.Message // closed when the guest says no more
+	dir     string
+	cmd     *exec.Cmd
+	mourner *mourner
+	line    *os.File
+	say     func(format string, args ...any)
+	log     console
+	in      chan talk.Message // closed when the guest says no more
 
 	stop  sync.Once
 	ended chan struct{} // closed when no process of it is left
