@@ -3,7 +3,6 @@ package vhostusertest
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"sync"
@@ -47,7 +46,7 @@ func (c *Channel) Serve() error {
 	for {
 		m, err := receive(c.conn)
 		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), isReset(err):
+		case Gone(err), errors.Is(err, net.ErrClosed):
 			return nil // a killed back-end may leave half a message
 		case err != nil:
 			return err

@@ -42,16 +42,28 @@ type FrontEnd struct {
 	conn *net.UnixConn
 }
 
-// Dial connects to the socket of a back-end, which need not be there yet: a refused connection
-// is tried again until the Patience of the package ends.
+// ErrAbsent says that nobody listens on a socket.
+var ErrAbsent = errors.New("no back-end is there")
+
+// DialOnce connects to the socket of a back-end; the error is ErrAbsent where there is none.
+func DialOnce(path string) (*FrontEnd, error) {
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOENT):
+		return nil, fmt.Errorf("%w: %w", ErrAbsent, err)
+	case err != nil:
+		return nil, err
+	}
+	return &FrontEnd{conn: conn}, nil
+}
+
+// Dial is DialOnce for a back-end that need not be there yet: it tries again until the Patience
+// of the package ends.
 func Dial(path string) (*FrontEnd, error) {
 	for end := time.Now().Add(Patience); ; time.Sleep(time.Millisecond) {
-		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
-		if err == nil {
-			return &FrontEnd{conn: conn}, nil
-		}
-		if absent := errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT); !absent || time.Now().After(end) {
-			return nil, err
+		fe, err := DialOnce(path)
+		if !errors.Is(err, ErrAbsent) || time.Now().After(end) {
+			return fe, err
 		}
 	}
 }
@@ -115,10 +127,16 @@ func (f *FrontEnd) Closed() error {
 	switch {
 	case err == nil:
 		return fmt.Errorf("the back-end answered with message %d of %d bytes instead of closing the connection", m.Request, len(m.Payload))
-	case errors.Is(err, io.EOF), isReset(err):
+	case Gone(err):
 		return nil
 	}
 	return err
+}
+
+// Gone tells an error that means no more than that the other end has closed the connection, or
+// died.
+func Gone(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isReset(err)
 }
 
 // isReset tells a socket whose other end was closed while something was under way.
