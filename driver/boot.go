@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/hypervisorless/virtio/transport/mmio"
 	"github.com/hypervisorless/virtio/virtio"
@@ -20,6 +21,11 @@ type Config struct {
 	// ConfigChanged, if not nil, is called when the device says that its configuration space
 	// reads differently now. It runs where Request.Done runs, and must not block either.
 	ConfigChanged func()
+	// Lost, if not nil, is called once when a device of hvl-v2 says that it needs a reset
+	// (DEVICE_NEEDS_RESET, or a monitor that came up without its state): every request has failed
+	// with ErrNeedsReset, and Start brings it up again, though not from here: it runs where
+	// Request.Done runs.
+	Lost func(error)
 }
 
 // defaultSize is the size of a queue of which none is named: a ring of two pages.
@@ -45,6 +51,10 @@ func (s Step) Do(ctx context.Context) error {
 
 // Start brings the device up: all steps of Boot. The waits end with ctx, or sooner where the
 // dialect says so.
+//
+// A device of hvl-v2 may be started as often as one likes, over whatever state it is in: an
+// earlier driver's or monitor's, its own need for a reset. Requests of an earlier Start fail with
+// ErrReset; their memory is used again once the device has let go of it.
 func (d *Device) Start(ctx context.Context, c Config) error {
 	steps, err := d.Boot(c)
 	if err != nil {
@@ -62,7 +72,10 @@ func (d *Device) Start(ctx context.Context, c Config) error {
 // in order, once. A test that stops in between is a front-end that died there: it boots again
 // with a new Window, and finds its rings at the same addresses if it does the same things.
 func (d *Device) Boot(c Config) ([]Step, error) {
-	if d.queues != nil {
+	if d.page != nil {
+		return d.bootPage(c)
+	}
+	if d.life.Load() != nil {
 		return nil, fmt.Errorf("driver: %v: already booted by this window", d)
 	}
 	var queues []*Queue
@@ -77,7 +90,7 @@ func (d *Device) Boot(c Config) ([]Step, error) {
 	if err != nil {
 		return nil, fmt.Errorf("driver: %v: %w", d, err)
 	}
-	d.queues, d.changed = queues, c.ConfigChanged
+	d.life.Store(&life{queues: queues, changed: c.ConfigChanged})
 	if err := d.w.join(d); err != nil {
 		return nil, fmt.Errorf("driver: %v: %w", d, err)
 	}
@@ -90,7 +103,9 @@ func (d *Device) Boot(c Config) ([]Step, error) {
 func (w *Window) join(d *Device) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.booted = append(w.booted, d)
+	if !slices.Contains(w.booted, d) {
+		w.booted = append(w.booted, d)
+	}
 	return w.err
 }
 
@@ -124,7 +139,7 @@ func (d *Device) takeRings(sizes []uint16) (queues []*Queue, err error) {
 		if err != nil {
 			return nil, err
 		}
-		queues = append(queues, newQueue(d, i, ring, uint32(mem.Addr/pageSize)))
+		queues = append(queues, newQueue(d, i, ring, mem))
 	}
 	return queues, nil
 }
@@ -139,7 +154,7 @@ type boot struct {
 // all is the whole sequence. Where the dialects differ is said by Dialect.
 func (b *boot) all(want uint32) {
 	if !b.d.w.opts.NoLoad {
-		for _, q := range b.d.queues {
+		for _, q := range b.d.queues() {
 			b.step(fmt.Sprintf("zero ring %d", q.index), q.ring.Zero)
 		}
 	}
@@ -149,11 +164,11 @@ func (b *boot) all(want uint32) {
 	b.store("DeviceFeaturesSel=0", mmio.RegDeviceFeaturesSel, 0)
 	b.step("DriverFeatures", func() { b.d.negotiate(want) })
 	b.ring()
-	for _, q := range b.d.queues {
+	for _, q := range b.d.queues() {
 		b.queue(q)
 	}
 	b.status(virtio.DriverOK)
-	for _, q := range b.d.queues {
+	for _, q := range b.d.queues() {
 		b.step(fmt.Sprintf("QueueNotify=%d", q.index), func() {
 			q.goLive()
 			b.d.store(mmio.RegQueueNotify, uint32(q.index))
@@ -172,11 +187,11 @@ func (b *boot) queue(q *Queue) {
 		b.ring()
 	}
 	b.store(named("QueueAlign"), mmio.RegQueueAlign, pageSize)
-	b.store(named("QueuePFN"), mmio.RegQueuePFN, q.pfn)
+	b.store(named("QueuePFN"), mmio.RegQueuePFN, q.pfn())
 	b.ring()
 	b.add(fmt.Sprintf("wait ack %d", q.index), q.waitAck)
 	if b.dialect != Zephyr2021 {
-		b.store(fmt.Sprintf("rewrite PFN %d", q.index), mmio.RegQueuePFN, q.pfn)
+		b.store(fmt.Sprintf("rewrite PFN %d", q.index), mmio.RegQueuePFN, q.pfn())
 	}
 }
 
@@ -209,12 +224,12 @@ func (b *boot) add(name string, do func(context.Context) error) {
 
 // negotiate acknowledges what is both offered and wanted.
 func (d *Device) negotiate(want uint32) {
-	features := d.load(mmio.RegDeviceFeatures) & want
-	d.features.Store(features)
-	for _, q := range d.queues {
-		q.ring.eventIdx = d.Negotiated().Has(virtio.EventIdx)
+	features := virtio.Features{}.SetWord(0, d.load(mmio.RegDeviceFeatures)&want)
+	d.negotiated.Store(&features)
+	for _, q := range d.queues() {
+		q.ring.eventIdx = features.Has(virtio.EventIdx)
 	}
-	d.store(mmio.RegDriverFeatures, features)
+	d.store(mmio.RegDriverFeatures, features.Word(0))
 }
 
 // waitAck waits for the back-end to take the queue. From then on the ring is shared.

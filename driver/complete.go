@@ -121,7 +121,7 @@ func (q *Queue) finish(r *Request, err error, n int) int {
 }
 
 // failAll ends what is in flight on a queue that has ended. Their memory is not used again: the
-// device may still write there.
+// device may still write there, until it is reset.
 func (q *Queue) failAll(n int) (int, bool) {
 	for head, r := range q.flight {
 		if r == nil {
@@ -131,10 +131,18 @@ func (q *Queue) failAll(n int) (int, bool) {
 			return n, true
 		}
 		q.flight[head] = nil
-		r.out, r.in = Buffer{}, Buffer{}
+		q.lend(r)
 		n += q.finish(r, q.err, n)
 	}
 	return n, false
+}
+
+// lend keeps the memory of a request that the device may still use.
+func (q *Queue) lend(r *Request) {
+	if q.d.page != nil {
+		q.lent = append(q.lent, r.out, r.in)
+	}
+	r.out, r.in = Buffer{}, Buffer{}
 }
 
 // admit lets the next n of those that wait for room try.

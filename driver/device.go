@@ -19,10 +19,17 @@ type Device struct {
 	id   virtio.DeviceID
 	pool *pool
 
-	queues     []*Queue
-	changed    func()
+	page       *page // hvl-v2: registers written by transactions; nil for a version 1 header
+	life       atomic.Pointer[life]
 	generation uint32 // of the configuration space when last told; the interrupt's
-	features   atomic.Uint32
+	negotiated atomic.Pointer[virtio.Features]
+}
+
+// life is what one bring-up of a device makes, immutable.
+type life struct {
+	queues  []*Queue
+	changed func()
+	lost    func(error)
 }
 
 // Window is the window the device is in.
@@ -39,10 +46,19 @@ func (d *Device) String() string { return fmt.Sprintf("%v in slot %d", d.id, d.s
 
 // Queue is queue i, or nil when Boot did not set it up.
 func (d *Device) Queue(i int) *Queue {
-	if i < 0 || i >= len(d.queues) {
+	queues := d.queues()
+	if i < 0 || i >= len(queues) {
 		return nil
 	}
-	return d.queues[i]
+	return queues[i]
+}
+
+// queues are those of the last bring-up.
+func (d *Device) queues() []*Queue {
+	if l := d.life.Load(); l != nil {
+		return l.queues
+	}
+	return nil
 }
 
 // Alloc takes n bytes of the memory where the device's buffers may lie.
@@ -50,11 +66,18 @@ func (d *Device) Alloc(n int) (Buffer, error) { return alloc(d.pool, n) }
 
 // Negotiated is the set of features acknowledged by the driver; empty before that.
 func (d *Device) Negotiated() virtio.Features {
-	return virtio.Features{}.SetWord(0, d.features.Load())
+	if f := d.negotiated.Load(); f != nil {
+		return *f
+	}
+	return virtio.Features{}
 }
 
-// Offered is the set of features the device offers.
+// Offered is the set of features the device offers. A slot page of hvl-v2 shows a part of it at
+// a time: there the device is reset first unless this Window has done so already.
 func (d *Device) Offered() (f virtio.Features, err error) {
+	if d.page != nil {
+		return d.offered()
+	}
 	err = d.w.guarded(func() error {
 		f = f.SetWord(0, d.load(mmio.RegDeviceFeatures))
 		return nil
@@ -68,8 +91,11 @@ const configLooks = 1000
 // ReadConfig fills p with the configuration space from offset off, all of one generation
 // (2.5.1).
 func (d *Device) ReadConfig(p []byte, off int) error {
-	if off < 0 || off > mmio.ConfigSize || len(p) > mmio.ConfigSize-off {
+	if size := d.configSize(); off < 0 || off > size || len(p) > size-off {
 		return fmt.Errorf("driver: %v: %d bytes at %d are outside of a configuration space", d, len(p), off)
+	}
+	if d.page != nil {
+		return d.readConfig(p, off)
 	}
 	err := d.w.guarded(func() error {
 		for range configLooks {

@@ -119,7 +119,7 @@ func (q *Queue) watch(ctx context.Context, r *Request) bool {
 	}
 	q.mu.Lock()
 	pending := false
-	if r.flying {
+	if r.flying && q.err == nil {
 		r.watched = false
 		q.sleeps()
 		pending = q.ring.Arm()

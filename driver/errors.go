@@ -22,6 +22,27 @@ var (
 	// ErrClosed: the Window was closed.
 	ErrClosed = errors.New("window closed")
 
+	// Errors of hvl-v2. After ErrNoAnswer and ErrDetached the device may still have the memory it
+	// was given, which is therefore not used again before a Start or Reset that succeeds.
+
+	// ErrNoAnswer: the back-end shows no sign of life.
+	ErrNoAnswer = errors.New("the back-end did not answer in time")
+	// ErrDetached: a transaction was given up, or the device was never started.
+	ErrDetached = errors.New("device is to be started first")
+	// ErrNeedsReset: the device broke down, or its monitor came up without the state it had. Start
+	// brings it up again.
+	ErrNeedsReset = errors.New("device needs a reset")
+	// ErrReset: the device or the queue was reset while the request was in flight.
+	ErrReset = errors.New("the driver reset the device")
+	// ErrRefused: the device refused a register's value.
+	ErrRefused = errors.New("the device refused it")
+	// ErrMoved: the directory was written anew since the device was found: find it again.
+	ErrMoved = errors.New("the window was laid out anew")
+	// ErrBroken: the device has failed for good.
+	ErrBroken = errors.New("the device is broken")
+	// ErrFeatures: the device cannot work with the features it was told.
+	ErrFeatures = errors.New("the device refused the features")
+
 	// What a device may do wrong. ErrUsedLength costs one request, the others the queue.
 	ErrUsedIndex  = errors.New("used index moved by more than what is outstanding")
 	ErrUsedID     = errors.New("used element names no outstanding chain")

@@ -51,10 +51,16 @@ func (w *Window) interrupt() (err error) {
 		return closed
 	}
 	for _, d := range booted {
+		if d.page != nil {
+			if d.serveEvents() && w.busy != nil {
+				w.busy()
+			}
+			continue
+		}
 		status := d.load(mmio.RegInterruptStatus)
 		found := false
 		if status&mmio.InterruptUsed != 0 {
-			for _, q := range d.queues {
+			for _, q := range d.queues() {
 				found = q.poll() || found
 			}
 		}
@@ -84,8 +90,8 @@ func (d *Device) configChanged() bool {
 		return false
 	}
 	d.generation = now
-	if d.changed != nil {
-		d.changed()
+	if l := d.life.Load(); l.changed != nil {
+		l.changed()
 	}
 	return true
 }
@@ -158,7 +164,7 @@ func (w *Window) fail(err error) {
 	booted := w.booted
 	w.mu.Unlock()
 	for _, d := range booted {
-		for _, q := range d.queues {
+		for _, q := range d.queues() {
 			q.fail(err)
 		}
 	}

@@ -71,6 +71,19 @@ func (w *Window) look() ([]*Device, error) {
 	if w.all.Len() < tableSize {
 		return nil, fmt.Errorf("window of %#x bytes is too small", w.all.Len())
 	}
+	modern, err := w.lookDirectory()
+	if err != nil {
+		return nil, err
+	}
+	legacy, err := w.lookLegacy()
+	if err != nil && len(modern) == 0 {
+		return nil, err
+	}
+	return append(legacy, modern...), nil
+}
+
+// lookLegacy reads the version 1 headers.
+func (w *Window) lookLegacy() ([]*Device, error) {
 	switch magic := w.all.Load32(0); magic {
 	case mmio.Magic:
 		return w.lookTable()
@@ -85,7 +98,17 @@ func (w *Window) look() ([]*Device, error) {
 
 func (w *Window) lookTable() ([]*Device, error) {
 	if w.pool == nil {
-		p, err := newPool(w.space, w.opts.Addr+tableSize, w.opts.Addr+w.all.Len())
+		start, end := w.opts.Addr+tableSize, w.opts.Addr+w.all.Len()
+		if w.layout != 0 {
+			// The rest belongs to devices of hvl-v2: the first header says what was given to its likes.
+			base := uint64(w.all.Load32(mmio.RegSHMBaseHigh))<<32 | uint64(w.all.Load32(mmio.RegSHMBaseLow))
+			n := uint64(w.all.Load32(mmio.RegSHMLenHigh))<<32 | uint64(w.all.Load32(mmio.RegSHMLenLow))
+			if _, err := w.space.Span(base, n); err != nil {
+				return nil, fmt.Errorf("memory of the table's devices: %w", err)
+			}
+			start, end = max(start, base), base+n
+		}
+		p, err := newPool(w.space, start, end)
 		if err != nil {
 			return nil, err
 		}

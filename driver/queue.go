@@ -19,12 +19,12 @@ type Queue struct {
 	w     *Window
 	d     *Device
 	index int
-	pfn   uint32
 
 	polls atomic.Int32        // calls of poll since its turn began
 	batch [batchSize]*Request // completions of this turn
 
 	mu       sync.Mutex
+	mem      Buffer // of the ring
 	ring     *Ring
 	segments [2]Segment
 	flight   []*Request // by head
@@ -33,7 +33,8 @@ type Queue struct {
 	sleepers int        // requests in flight whose waiter does not watch the ring
 	acked    bool       // the back-end has taken the ring
 	live     bool
-	err      error // what ended the queue
+	err      error    // what ended the queue
+	lent     []Buffer // memory of requests that failed: the device's until it is reset
 }
 
 // batchSize is how many completions are taken in one turn of the lock.
@@ -42,13 +43,20 @@ const batchSize = 32
 // Device is the device the queue belongs to.
 func (q *Queue) Device() *Device { return q.d }
 
-func newQueue(d *Device, index int, ring *Ring, pfn uint32) *Queue {
+func newQueue(d *Device, index int, ring *Ring, mem Buffer) *Queue {
 	ring.Disarm() // until somebody sleeps
-	return &Queue{w: d.w, d: d, index: index, pfn: pfn, ring: ring, flight: make([]*Request, ring.Size())}
+	return &Queue{w: d.w, d: d, index: index, mem: mem, ring: ring, flight: make([]*Request, ring.Size())}
 }
 
+// pfn is where a version 1 device is told that the ring lies.
+func (q *Queue) pfn() uint32 { return uint32(q.mem.Addr / pageSize) }
+
 // Size is the number of descriptors.
-func (q *Queue) Size() int { return q.ring.Size() }
+func (q *Queue) Size() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.ring.Size()
+}
 
 func (q *Queue) goLive() {
 	q.mu.Lock()
@@ -91,7 +99,10 @@ func (q *Queue) notify() (err error) {
 	if q.w.guard {
 		defer shmem.Recover(&err, shmem.Guard())
 	}
-	q.d.store(mmio.RegQueueNotify, uint32(q.index))
+	// The available index in the ring is all that a device of hvl-v2 looks at.
+	if q.d.page == nil {
+		q.d.store(mmio.RegQueueNotify, uint32(q.index))
+	}
 	return q.w.opts.Line.Raise()
 }
 
@@ -121,7 +132,7 @@ func (q *Queue) add(requests []*Request, watched bool) (n int, kick bool, err er
 	if n == 0 {
 		return 0, false, err
 	}
-	kick = q.ring.Publish() || q.w.opts.Dialect == Zephyr2021
+	kick = q.ring.Publish() || q.d.page == nil && q.w.opts.Dialect == Zephyr2021
 	return n, kick, err
 }
 

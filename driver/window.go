@@ -38,6 +38,7 @@ type Window struct {
 	mu      sync.Mutex
 	pool    *pool     // shared by all devices; nil in the DTB layout
 	known   []*Device // found so far
+	layout  uint32    // LayoutEpoch of the directory; 0: none was found
 	booted  []*Device // the ones an interrupt looks at
 	rung    chan struct{}
 	waiting int // for rung
