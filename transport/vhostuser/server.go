@@ -1,0 +1,165 @@
+package vhostuser
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hypervisorless/virtio/virtio"
+	"github.com/hypervisorless/virtio/vring"
+)
+
+// Server is one device behind vhost-user. It serves one front-end at a time.
+type Server struct {
+	name     string
+	dev      *virtio.Device
+	log      *slog.Logger
+	protocol protocolFeature // offered
+	patience time.Duration   // stopTime
+
+	turn    sync.Mutex // held by the connection that is served
+	woken   chan struct{}
+	calls   []signal
+	errs    []signal
+	channel atomic.Pointer[channel]
+}
+
+// maxQueues is how many queues a descriptor's message can name.
+const maxQueues = 256
+
+// New makes a server for a device; the name is for messages.
+func New(name string, backend virtio.Backend, o Options) (*Server, error) {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	s := &Server{
+		name: name, log: o.Log.With("device", name), patience: stopTime,
+		woken: make(chan struct{}, 1),
+	}
+	dev, err := virtio.NewDevice(name, backend, s, virtio.Options{Offer: ringFeatures, Spin: o.Spin, Log: o.Log})
+	if err != nil {
+		return nil, fmt.Errorf("vhostuser: %w", err)
+	}
+	info := dev.Info()
+	if len(info.Queues) > maxQueues {
+		return nil, fmt.Errorf("vhostuser: %s: %d queues, of which %d can be named", name, len(info.Queues), maxQueues)
+	}
+	if info.ConfigLen > maxPayload-configHeadSize {
+		return nil, fmt.Errorf("vhostuser: %s: configuration of %d bytes does not fit a message", name, info.ConfigLen)
+	}
+	s.dev = dev
+	s.protocol = protocolOffer(info, o.Inband)
+	s.calls, s.errs = make([]signal, len(info.Queues)), make([]signal, len(info.Queues))
+	return s, nil
+}
+
+// Run accepts front-ends, one after the other, until ctx ends (nil) or the listener fails. A
+// second one waits until the first has left. The listener is closed when Run returns.
+func (s *Server) Run(ctx context.Context, l *net.UnixListener) error {
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	defer l.Close()
+	for {
+		sock, err := l.AcceptUnix()
+		if ctx.Err() != nil {
+			if err == nil {
+				_ = sock.Close()
+			}
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("vhostuser: %s: %w", s.name, err)
+		}
+		_ = s.Serve(ctx, sock) // logged
+	}
+}
+
+// Serve serves one front-end that is connected already, until it hangs up (nil), does something
+// that the protocol does not allow, or ctx ends (nil). Another one that is served already is
+// waited for. The connection is closed and nothing of the front-end is held any more when Serve
+// returns, save where the error says that the backend did not stop.
+func (s *Server) Serve(ctx context.Context, sock *net.UnixConn) error {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	defer sock.Close()
+	stop := context.AfterFunc(ctx, func() { _ = sock.Close() })
+	defer stop()
+	s.log.Info("front-end connected")
+	err := s.serve(ctx, sock)
+	if ctx.Err() != nil && errors.Is(err, net.ErrClosed) {
+		err = nil
+	}
+	if err != nil {
+		s.log.Warn("front-end dropped", "err", err)
+		return fmt.Errorf("vhostuser: %s: %w", s.name, err)
+	}
+	s.log.Info("front-end left")
+	return nil
+}
+
+// Stats is a snapshot of the device. Safe for concurrent use.
+func (s *Server) Stats() virtio.DeviceStats { return s.dev.Stats() }
+
+// complain logs what the front-end did wrong.
+func (s *Server) complain(what string, args ...any) { s.log.Warn(what, args...) }
+
+// Wake makes whoever waits for the device look again (virtio.Transport).
+func (s *Server) Wake() {
+	select {
+	case s.woken <- struct{}{}:
+	default:
+	}
+}
+
+// NotifyUsed signals a queue's call (virtio.Transport).
+func (s *Server) NotifyUsed(queue int) {
+	if sent, _ := s.calls[queue].raise(); sent {
+		return
+	}
+	if ch := s.channel.Load(); ch != nil && ch.inband {
+		ch.want(&ch.calls[queue])
+	}
+}
+
+// NotifyConfig has the front-end told that the configuration changed; or, when the device has
+// stopped because of an error, which queue it was (virtio.Transport).
+func (s *Server) NotifyConfig() {
+	if ch := s.channel.Load(); ch != nil {
+		ch.want(&ch.config)
+	}
+	err := s.dev.Broken()
+	if err == nil {
+		return
+	}
+	var fault *vring.RingError
+	if errors.As(err, &fault) {
+		s.raiseErr(fault.Queue)
+		return
+	}
+	for i := range s.errs {
+		s.raiseErr(i)
+	}
+}
+
+// raiseErr signals that a queue was stopped because of an error.
+func (s *Server) raiseErr(queue int) {
+	if sent, _ := s.errs[queue].raise(); sent {
+		return
+	}
+	if ch := s.channel.Load(); ch != nil && ch.inband {
+		ch.want(&ch.errs[queue])
+	}
+}
+
+// relieve sets goroutines free that a front-end holds by a full eventfd.
+func (s *Server) relieve() {
+	for i := range s.calls {
+		s.calls[i].relieve()
+		s.errs[i].relieve()
+	}
+}

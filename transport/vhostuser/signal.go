@@ -1,0 +1,68 @@
+package vhostuser
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// signal is the descriptor by which a queue's news goes to the front-end. It may be replaced
+// while others signal.
+type signal struct {
+	mu   sync.RWMutex // read-held while the descriptor is written to
+	fd   int
+	kind fdKind
+	set  bool
+	owed atomic.Bool // there was news before there was a descriptor
+}
+
+// raise signals, and reports whether there is a descriptor to do so.
+func (g *signal) raise() (sent bool, err error) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if !g.set {
+		g.owed.Store(true)
+		return false, nil
+	}
+	return true, signalFD(g.fd, g.kind)
+}
+
+// replace takes a descriptor over, closing the one before. News that was owed goes to it.
+func (g *signal) replace(fd int, kind fdKind) error {
+	g.clear()
+	g.mu.Lock()
+	g.fd, g.kind, g.set = fd, kind, true
+	g.mu.Unlock()
+	if !g.owed.Swap(false) {
+		return nil
+	}
+	_, err := g.raise()
+	return err
+}
+
+// clear closes the descriptor, if there is one. A front-end that has filled its eventfd to the
+// brim may hold a goroutine in the write: that one is set free first.
+func (g *signal) clear() {
+	for !g.mu.TryLock() {
+		g.relieve()
+		time.Sleep(relievePause)
+	}
+	if g.set {
+		_ = unix.Close(g.fd)
+		g.set = false
+	}
+	g.mu.Unlock()
+}
+
+// relievePause is between two looks whether a write to a full eventfd went on.
+const relievePause = 100 * time.Microsecond
+
+// relieve sets free whoever is blocked in a write to a full eventfd. The descriptor is replaced
+// by the caller's goroutine only, so it is read without the lock.
+func (g *signal) relieve() {
+	if g.set && g.kind == eventfd {
+		relieve(g.fd)
+	}
+}
