@@ -31,6 +31,7 @@ var rooms = []room{
 	{"vring", []string{"shmem"}},
 	{"virtio", []string{"shmem", "vring"}},
 	{"driver", []string{"shmem", "notify", "vring", "virtio", "transport/mmio", "transport/mmio/hvl2"}},
+	{"transport/mmio", []string{"shmem", "notify", "vring", "virtio", "transport/mmio/hvl2"}},
 	{"transport/*", []string{"shmem", "notify", "vring", "virtio"}},
 	{"backend/*", []string{"shmem", "vring", "virtio"}},
 	{"examples/*", []string{"shmem", "notify", "vring", "virtio", "driver", "transport/*", "backend/*", "internal/uml"}},
