@@ -26,6 +26,8 @@ enum {
 	HVL2_MAGIC		= 0x000,
 	HVL2_VERSION		= 0x004,
 	HVL2_DEVICE_ID		= 0x008,
+	HVL2_DEVICE_FEATURES	= 0x010,
+	HVL2_DEVICE_FEATURES_SEL = 0x014,
 	HVL2_QUEUE_NUM		= 0x038,
 	HVL2_QUEUE_READY	= 0x044,
 	HVL2_QUEUE_NOTIFY	= 0x050,
@@ -84,6 +86,7 @@ struct hvl2_slot {
 	bool silent;			/* broken because the device did not answer in time */
 	bool driven;			/* a driver wrote DRIVER since the last reset */
 	bool lent;			/* a queue was made ready since the last acknowledged reset */
+	u32 features_sel;		/* as last written */
 
 	spinlock_t lock;		/* held while the handler runs, and for the next two */
 	irq_handler_t handler;
@@ -101,6 +104,9 @@ struct hvl2_slot {
  * every slot on that line. Called in any context.
  */
 static void hvl2_ring(struct hvl2_slot *slot);
+
+/* The platform: features of the device, one word of them, that this kernel must not see. */
+static u32 hvl2_hidden(u32 word);
 
 static inline u32 hvl2_load(const struct hvl2_slot *slot, u32 off)
 {
@@ -262,6 +268,8 @@ static void hvl2_write(struct hvl2_slot *slot, u32 off, u32 val, u32 width)
 	}
 	if (off == HVL2_STATUS && (val & VIRTIO_CONFIG_S_DRIVER))
 		slot->driven = true;
+	if (off == HVL2_DEVICE_FEATURES_SEL)
+		slot->features_sel = val;
 	if (slot->broken)
 		goto out;
 	if (off == HVL2_QUEUE_READY && val)
@@ -318,6 +326,9 @@ static u32 hvl2_read(struct hvl2_slot *slot, u32 off)
 		break;
 	case HVL2_CONFIG_GENERATION:
 		val = hvl2_generation(slot);
+		break;
+	case HVL2_DEVICE_FEATURES:
+		val = hvl2_load(slot, off) & ~hvl2_hidden(slot->features_sel);
 		break;
 	case HVL2_STATUS:
 		val = hvl2_load(slot, HVL2_STATUS);

@@ -236,6 +236,15 @@ static const struct kernel_param_ops hvl2_stats_ops = { .get = hvl2_stats };
 module_param_cb(stats, &hvl2_stats_ops, NULL, 0444);
 MODULE_PARM_DESC(stats, "one line per device");
 
+/*
+ * ACCESS_PLATFORM would have Linux ask its DMA layer for addresses, and UML has none. The device
+ * has all of the memory anyway.
+ */
+static u32 hvl2_hidden(u32 word)
+{
+	return word == 1 ? BIT(VIRTIO_F_ACCESS_PLATFORM - 32) : 0;
+}
+
 /* UML has no DMA: the addresses of its memory are what devices are told. */
 #undef dma_set_mask
 #undef dma_set_mask_and_coherent

@@ -1,0 +1,45 @@
+package uml
+
+import (
+	"context"
+	"errors"
+	"net"
+	"path/filepath"
+	"testing"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/hypervisorless/virtio/virtio"
+)
+
+// attachMMIO serves the devices for Linux's virtio_mmio.c over slots of hvl-v2, all on one
+// doorbell. A kernel that comes after another gets the same devices.
+func attachMMIO(t testing.TB, r *Rig, devices ...virtio.Backend) Attachment {
+	t.Helper()
+	socket := filepath.Join(shortDir(t), "mmio")
+	listener, err := ListenMMIO(socket)
+	assert.NilError(t, err)
+	var named []MMIODevice
+	for _, d := range devices {
+		named = append(named, MMIODevice{d.Info().ID.String(), d})
+	}
+	background(t, func(ctx context.Context) error {
+		defer context.AfterFunc(ctx, func() { listener.Close() })()
+		for {
+			h, err := AcceptMMIO(listener)
+			if errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			err = h.Serve(ctx, testLog(t), named...)
+			if err = errors.Join(err, h.Close()); err != nil {
+				return err
+			}
+		}
+	})
+	a, err := r.MMIO(t.Context(), MMIOLine{socket, len(devices)})
+	need(t, err)
+	return a
+}
