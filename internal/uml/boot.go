@@ -35,7 +35,7 @@ type Guest struct {
 	mourner *mourner
 	line    *os.File
 	say     func(format string, args ...any)
-	log     console
+	log     kernelLog
 	in      chan talk.Message // closed when the guest says no more
 
 	stop  sync.Once

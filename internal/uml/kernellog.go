@@ -5,19 +5,19 @@ import (
 	"sync"
 )
 
-// console keeps what the kernel prints. Its zero value is ready for use.
-type console struct {
+// kernelLog keeps what the kernel prints. Its zero value is ready for use.
+type kernelLog struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (c *console) Write(p []byte) (int, error) {
+func (c *kernelLog) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.text.Write(p)
 }
 
-func (c *console) String() string {
+func (c *kernelLog) String() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.text.String()

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/hypervisorless/virtio/internal/uml/talk"
+)
+
+// ports moves bytes both ways through each of a console's named ports, and then says how large
+// the first one's window became.
+var _ = job("ports", func(g *guest) error {
+	var args talk.PortsArgs
+	if err := g.args(&args); err != nil {
+		return err
+	}
+	for _, name := range args.Names {
+		if err := g.hear("port", nil); err != nil { // the driver hears of a port when it is told
+			return err
+		}
+		bulk, err := talkOver(name, args.Bytes)
+		if err != nil {
+			return fmt.Errorf("port %s: %w", name, err)
+		}
+		if err := g.say("port", bulk); err != nil {
+			return err
+		}
+	}
+	if err := login(); err != nil {
+		return err
+	}
+	if err := g.say("logged in", nil); err != nil {
+		return err
+	}
+	return resizes(g, 2)
+})
+
+func talkOver(name string, n int) (talk.Bulk, error) {
+	file, err := portFile(name)
+	if err != nil {
+		return talk.Bulk{}, err
+	}
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		return talk.Bulk{}, err
+	}
+	defer f.Close()
+	return bothWays(f, n)
+}
+
+// portFile finds a port as udev would for its links in /dev/virtio-ports.
+func portFile(name string) (string, error) {
+	files, err := filepath.Glob("/sys/class/virtio-ports/*/name")
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	for _, f := range files {
+		text, err := readTrimmed(f)
+		if err != nil {
+			return "", err
+		}
+		if text == name {
+			return filepath.Join("/dev", filepath.Base(filepath.Dir(f))), nil
+		}
+		names = append(names, text)
+	}
+	return "", fmt.Errorf("not among %q", names)
+}
