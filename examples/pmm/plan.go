@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	layoutKinds = "table, dtb"
+	layoutKinds = "table, dtb, v2"
 	logKinds    = "text, json"
 	statusKinds = "unix:PATH"
 	offerKinds  = "event-idx, indirect"
@@ -93,6 +93,8 @@ func (p *plan) checkRest() error {
 		p.layout = mmio.Table
 	case "dtb":
 		p.layout = mmio.Tree
+	case "v2":
+		p.layout = mmio.Modern
 	default:
 		return refuse("layout", p.config.layout, layoutKinds)
 	}

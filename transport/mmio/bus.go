@@ -12,14 +12,15 @@ import (
 	"github.com/hypervisorless/virtio/virtio"
 )
 
-// Bus serves the devices of one window: NewBus, Add for each, Run. Map and Stats may be called
-// from any goroutine once the last device was added.
+// Bus serves the devices of one window: NewBus, Add or AddPage for each, Run. Map and Stats may be
+// called from any goroutine once the last device was added.
 type Bus struct {
 	opts  Options
 	log   *slog.Logger
 	space *shmem.Space
 	cas   bool // QueuePFN is acknowledged by compare-and-swap
 	slots []*slot
+	pages []*page
 	names []Slot
 	place Map
 
@@ -46,13 +47,21 @@ func NewBus(o Options) (*Bus, error) {
 	return &Bus{
 		opts: o, log: o.Log, space: space,
 		cas:   o.Region.Kind().CompareAndSwap() && !o.PlainStore,
+		place: Map{Layout: o.Layout, Addr: o.Addr, Size: o.Region.Size()},
 		woken: make(chan struct{}, 1), patience: stopTime,
 	}, nil
 }
 
 // Add puts a device into the next slot. mem is the size of its block in the Tree layout, 0 for
-// the usual one. Not after Run.
+// the usual one, or of its memory in the Modern layout, 0 for an equal share. Not after Run, nor
+// after AddPage.
 func (b *Bus) Add(name string, backend virtio.Backend, mem uint64) error {
+	if b.opts.Layout == Modern {
+		return b.addPlaced(name, backend, mem)
+	}
+	if len(b.pages) > 0 {
+		return fmt.Errorf("mmio: %s: the devices of the %v layout come before the pages beside them", name, b.opts.Layout)
+	}
 	info := backend.Info()
 	if info.ConfigLen > ConfigSize {
 		return fmt.Errorf("mmio: %s: configuration of %d bytes does not fit the header's %d", name, info.ConfigLen, ConfigSize)
@@ -86,12 +95,19 @@ func (b *Bus) Map() Map { return b.place }
 
 // Run publishes the devices, magic last, and serves them until ctx ends (nil) or the doorbell
 // or the window is lost. Sessions are over when it returns, save those of backends that the
-// error names; the window is left as it is, for a successor to attach to. Call it once.
+// error names. Legacy headers are left as they are, for a successor to attach to. Slot pages are
+// taken away when ctx ends and left when anything else does. Call it once, or again after a window
+// that vanished is back.
 func (b *Bus) Run(ctx context.Context) error {
-	if len(b.slots) == 0 {
+	if len(b.slots)+len(b.pages) == 0 {
 		return errors.New("mmio: a bus without devices")
 	}
+	if err := b.claim(); err != nil {
+		return err
+	}
 	if err := b.publish(); err != nil {
+		b.stop()
+		b.unclaim()
 		return b.lost(err)
 	}
 	if b.opts.Ready != nil {
@@ -100,7 +116,14 @@ func (b *Bus) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, b.opts.Line.Wake)
 	defer stop()
 	err := b.serve(ctx)
-	return errors.Join(err, b.stop())
+	stuck := b.stop()
+	if err == nil {
+		err = b.removePages()
+	}
+	if stuck == nil {
+		b.unclaim()
+	}
+	return errors.Join(err, stuck)
 }
 
 func (b *Bus) serve(ctx context.Context) error {
@@ -125,19 +148,29 @@ func (b *Bus) lost(err error) error { return fmt.Errorf("mmio: window %v: %w", b
 
 // stop ends all sessions and waits for the backends, a bounded time.
 func (b *Bus) stop() error {
+	type ending struct {
+		name  string
+		quiet func() bool
+	}
+	var all []ending
 	for _, s := range b.slots {
 		s.dev.End()
+		all = append(all, ending{s.name, s.dev.Quiet})
+	}
+	for _, p := range b.pages {
+		p.Stop()
+		all = append(all, ending{p.Name(), p.Quiet})
 	}
 	expired := time.After(b.patience)
 	var stuck []error
-	for _, s := range b.slots {
-		for !s.dev.Quiet() && stuck == nil {
+	for _, d := range all {
+		for !d.quiet() && stuck == nil {
 			select {
 			case <-b.woken:
 			case <-expired:
-				for _, s := range b.slots {
-					if !s.dev.Quiet() {
-						stuck = append(stuck, fmt.Errorf("mmio: %s: backend did not stop within %v", s.name, b.patience))
+				for _, d := range all {
+					if !d.quiet() {
+						stuck = append(stuck, fmt.Errorf("mmio: %s: backend did not stop within %v", d.name, b.patience))
 					}
 				}
 			}

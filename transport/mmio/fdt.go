@@ -14,6 +14,9 @@ func (m Map) FDT() []byte {
 	f.cells("#address-cells", 2)
 	f.cells("#size-cells", 2)
 	for _, p := range m.Places {
+		if p.Modern() {
+			continue // for who looks into the directory
+		}
 		f.begin(fmt.Sprintf("virtio@%x", p.Header))
 		f.prop("compatible", append([]byte("virtio,mmio"), 0))
 		f.cells("reg", uint32(p.Header>>32), uint32(p.Header), 0, HeaderSize)

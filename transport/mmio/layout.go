@@ -3,6 +3,7 @@ package mmio
 import (
 	"fmt"
 
+	"github.com/hypervisorless/virtio/transport/mmio/hvl2"
 	"github.com/hypervisorless/virtio/virtio"
 )
 
@@ -16,13 +17,26 @@ const (
 	// Tree puts a flattened device tree fragment in the first 64 KiB and after it one block a
 	// device, the header first. What VxWorks uses.
 	Tree
+	// Modern puts a directory at the start of the window plus 0xE00, a slot page (hvl-v2) for
+	// each device from 0x2000 on, and behind them memory for each device alone.
+	Modern
+	// Bare is a window of which nothing is the bus's but the pages that AddPage places: a
+	// driver's whole RAM, for one.
+	Bare
 )
 
 func (l Layout) String() string {
-	if l == Tree {
+	switch l {
+	case Table:
+		return "table"
+	case Tree:
 		return "dtb"
+	case Modern:
+		return "v2"
+	case Bare:
+		return "bare"
 	}
-	return "table"
+	return fmt.Sprintf("layout %d", uint8(l))
 }
 
 const (
@@ -39,16 +53,24 @@ const reach = PageSize << 32
 type Slot struct {
 	Name string
 	ID   virtio.DeviceID
-	Mem  uint64 // bytes of its block in the Tree layout, header included; 0: the usual size
+	// Mem is the bytes of its block in the Tree layout, header included, 0 for the usual size; or
+	// of its memory in the Modern one, 0 for an equal share of what is left.
+	Mem uint64
 }
 
 // Place is where a slot lies. All addresses are the driver's.
 type Place struct {
 	Slot
-	Header uint64 // address of the header
+	Header uint64 // address of the header, or of the slot page
 	Block  uint64 // address of the memory published as the device's (SHMBase)
 	Size   uint64 // bytes of that memory (SHMLen)
+	// Page is where the slot page and what belongs to it lie in the window; zero for a legacy
+	// header.
+	Page hvl2.Place
 }
+
+// Modern reports whether the slot is a page of hvl-v2, not a legacy header.
+func (p Place) Modern() bool { return p.Page.SlotSize != 0 }
 
 // Map is the memory map of a window: everything both sides must agree on.
 type Map struct {
@@ -88,7 +110,8 @@ func NewMap(layout Layout, addr, size uint64, slots ...Slot) (Map, error) {
 			return m, fmt.Errorf("%s: block of %#x bytes: must be a multiple of %d, at least %d", s.Name, s.Mem, PageSize, blockMin)
 		}
 	}
-	if layout == Table {
+	switch layout {
+	case Table:
 		if len(slots) > tableSlots {
 			return m, fmt.Errorf("%d devices in one window: the table layout has room for %d", len(slots), tableSlots)
 		}
@@ -97,9 +120,15 @@ func NewMap(layout Layout, addr, size uint64, slots ...Slot) (Map, error) {
 		}
 		for i, s := range slots {
 			// The driver shares one pool among all devices: that is what is published.
-			m.Places = append(m.Places, Place{s, addr + uint64(i)*HeaderSize, addr + tableSize, size - tableSize})
+			m.Places = append(m.Places, Place{
+				Slot: s, Header: addr + uint64(i)*HeaderSize, Block: addr + tableSize, Size: size - tableSize,
+			})
 		}
 		return m, nil
+	case Modern:
+		return m, m.placePages(slots)
+	case Bare:
+		return m, fmt.Errorf("window at %#x: the bare layout places nothing itself", addr)
 	}
 	next := uint64(treeSize)
 	for _, s := range slots {
@@ -112,7 +141,7 @@ func NewMap(layout Layout, addr, size uint64, slots ...Slot) (Map, error) {
 		if next > size || s.Mem > size-next {
 			return m, fmt.Errorf("%s: block of %#x bytes at %#x does not fit a window of %#x bytes", s.Name, s.Mem, next, size)
 		}
-		m.Places = append(m.Places, Place{s, addr + next, addr + next, s.Mem})
+		m.Places = append(m.Places, Place{Slot: s, Header: addr + next, Block: addr + next, Size: s.Mem})
 		next += s.Mem
 	}
 	return m, nil
@@ -121,14 +150,15 @@ func NewMap(layout Layout, addr, size uint64, slots ...Slot) (Map, error) {
 // registers reports whether [addr, addr+n) touches a header or the device tree fragment.
 func (m Map) registers(addr, n uint64) bool {
 	meets := func(start, size uint64) bool { return addr < start+size && start < addr+n }
-	if m.Layout == Table {
-		return meets(m.Addr, tableSize)
-	}
-	if meets(m.Addr, treeSize) {
+	if m.Layout == Table && meets(m.Addr, tableSize) || m.Layout == Tree && meets(m.Addr, treeSize) {
 		return true
 	}
 	for _, p := range m.Places {
-		if meets(p.Header, HeaderSize) {
+		n := uint64(HeaderSize)
+		if p.Modern() {
+			n = p.Page.SlotSize
+		}
+		if meets(p.Header, n) {
 			return true
 		}
 	}

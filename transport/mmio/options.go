@@ -19,8 +19,9 @@ type Options struct {
 	Layout Layout
 
 	// Offer holds ring features for drivers that are known to want them, from the one word
-	// (bits 0 to 31) that these front-ends read. The deployed ones need none, so none is
-	// offered unless named here.
+	// (bits 0 to 31) that legacy front-ends read. The deployed ones need none, so none is
+	// offered unless named here. In the Modern and Bare layouts it is for the pages, any word
+	// of it, and none named is hvl2.DefaultOffer.
 	Offer virtio.Features
 	// PlainStore makes the Bus do without compare-and-swap on Normal memory too, as it must on
 	// any other kind: for a peer that does not see this CPU's atomics.
@@ -52,10 +53,13 @@ func (o *Options) check() error {
 	if o.Region == nil || o.Line == nil {
 		return errors.New("a bus needs a region and a doorbell")
 	}
-	if o.Layout > Tree {
-		return fmt.Errorf("layout %d: there is Table (%d) and Tree (%d)", o.Layout, Table, Tree)
+	if o.Layout > Bare {
+		return fmt.Errorf("layout %d: there are Table (%d), Tree (%d), Modern (%d) and Bare (%d)", o.Layout, Table, Tree, Modern, Bare)
 	}
-	if high := o.Offer.Without(firstWord); high != (virtio.Features{}) {
+	if o.Layout == Bare && o.Wipe {
+		return errors.New("a bare window is not the bus's to wipe")
+	}
+	if high := o.Offer.Without(firstWord); (o.Layout == Table || o.Layout == Tree) && high != (virtio.Features{}) {
 		return fmt.Errorf("features %v cannot be offered: front-ends read bits 0 to 31 only", high)
 	}
 	if o.Log == nil {

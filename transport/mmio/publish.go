@@ -28,7 +28,7 @@ func (b *Bus) publish() (err error) {
 	for _, s := range b.slots {
 		s.publish()
 	}
-	if b.place.Layout == Table {
+	if b.place.Layout == Table || b.place.Layout == Modern {
 		// A header behind the last device would be taken for one of ours. Its magic is all
 		// that is taken away: nothing else in the page is known to be a header's.
 		for i := len(b.slots); i < tableSlots; i++ {
@@ -40,7 +40,7 @@ func (b *Bus) publish() (err error) {
 	for _, s := range slices.Backward(b.slots) {
 		s.store(RegMagic, Magic) // whoever finds the first one finds them all
 	}
-	return nil
+	return b.publishPages(all)
 }
 
 // publish writes one header, all but the magic, and takes up the session in it if there is one.

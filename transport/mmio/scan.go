@@ -22,6 +22,13 @@ func (b *Bus) scan() (err error) {
 			}
 		}
 	}
+	for _, p := range b.pages {
+		busy, err := p.Scan()
+		if err != nil {
+			return err
+		}
+		b.busy = b.busy || busy
+	}
 	return nil
 }
 

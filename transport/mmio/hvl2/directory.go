@@ -40,3 +40,42 @@ const (
 	MaxEntries  = 64
 	EntryLegacy = 1 << 0 // a version 1 header: of the entry only DeviceID and SlotOff count
 )
+
+// Hint says how to ring: a doorbell hint of the directory.
+func Hint(kind HintKind, parameter uint32) uint32 {
+	return uint32(kind)<<hintShift | parameter&(1<<hintShift-1)
+}
+
+const hintShift = 24
+
+// HintKind is the kind of a doorbell.
+type HintKind uint8
+
+// The kinds of doorbells, with what their parameter is.
+const (
+	HintPlatform  HintKind = 0 // the platform knows
+	HintIPI       HintKind = 1 // channel of an IPI or mailbox
+	HintInterrupt HintKind = 2 // interrupt number
+	HintIVShmem   HintKind = 3 // ivshmem vector
+	HintStream    HintKind = 4 // stream socket or eventfd
+	HintNone      HintKind = 5 // poll
+)
+
+// Directory is what a front-end finds in a window of which it knows no more than the start.
+type Directory struct {
+	WindowSize         uint64
+	ToDevice, ToDriver uint32 // doorbell hints
+	Entries            []Entry
+}
+
+// Entry is one device of a Directory. Offsets are from the start of the window.
+type Entry struct {
+	DeviceID uint32
+	Legacy   bool // a version 1 header at SlotOff: what follows does not count
+	SlotOff  uint64
+	SlotSize uint64
+	MemOff   uint64
+	MemSize  uint64
+	Instance uint32
+	ToDriver uint32 // doorbell hint of this slot; 0: the window's
+}

@@ -38,6 +38,8 @@ const (
 const (
 	// Magic is what RegMagic holds once the page can be used: "virt".
 	Magic = 0x74726976
+	// VendorID tells this implementation from others: "hvlv".
+	VendorID = 0x766c7668
 	// ConfigSize is the room for a device's configuration space.
 	ConfigSize = OffIdent - RegConfig
 )
