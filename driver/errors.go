@@ -38,8 +38,6 @@ var (
 	ErrRefused = errors.New("the device refused it")
 	// ErrMoved: the directory was written anew since the device was found: find it again.
 	ErrMoved = errors.New("the window was laid out anew")
-	// ErrBroken: the device has failed for good.
-	ErrBroken = errors.New("the device is broken")
 	// ErrFeatures: the device cannot work with the features it was told.
 	ErrFeatures = errors.New("the device refused the features")
 

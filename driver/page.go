@@ -87,12 +87,9 @@ func (p *page) transact(ctx context.Context, reg, value, width uint32) error {
 		return fmt.Errorf("%w: no such register or width", ErrRefused)
 	case hvl2.Refused:
 		return ErrRefused
-	case hvl2.ResetFirst:
+	case hvl2.ResetFirst, hvl2.Broken: // either way nothing else is taken
 		p.attached = false
 		return ErrNeedsReset
-	case hvl2.Broken:
-		p.attached = false
-		return ErrBroken
 	default:
 		return fmt.Errorf("%w: result %d", ErrRefused, result)
 	}
