@@ -27,6 +27,7 @@ type conn struct {
 	status   bool            // the front-end carries the device status itself
 	begun    bool            // the device has queues of this connection, or a session
 	mem      memory
+	area     area // of what is in flight; the zero area is none
 	rings    []ring
 }
 
@@ -98,7 +99,7 @@ func (c *conn) take(h header, p []byte) error {
 	default:
 		reply, err = c.handle(&m)
 	}
-	if reply == nil && h.flags&flagNeedReply != 0 && c.has(protoReplyAck) {
+	if reply == nil && !rules[h.request].answered && h.flags&flagNeedReply != 0 && c.has(protoReplyAck) {
 		reply = c.u64(0)
 		if err != nil {
 			reply = c.u64(1)
@@ -179,6 +180,10 @@ func (c *conn) handle(m *message) (reply []byte, err error) {
 		return nil, c.onVringKick(m)
 	case setBackendReqFD:
 		return nil, c.onSetBackendReqFD()
+	case getInflightFD:
+		return nil, c.onGetInflightFD(m)
+	case setInflightFD:
+		return nil, c.onSetInflightFD(m)
 	case setConfig:
 		return nil, c.onSetConfig(m)
 	case setStatus:
@@ -206,6 +211,7 @@ func (c *conn) close() error {
 	}
 	if err == nil || c.s.dev.Released() {
 		c.mem.close()
+		c.area.close()
 	}
 	return err
 }

@@ -33,6 +33,9 @@ var ringFeatures = virtio.FeatureSet(virtio.Version1, virtio.IndirectDesc, virti
 // protocolOffer is what is offered of the protocol for a device.
 func protocolOffer(info virtio.Info, inband bool) protocolFeature {
 	f := protoMQ | protoReplyAck | protoBackendReq | protoConfig | protoResetDevice | protoMemSlots | protoStatus
+	if info.InOrder || info.Redo {
+		f |= protoInflight // others could not do again what was in flight
+	}
 	if inband {
 		f |= protoInband
 	}

@@ -33,6 +33,8 @@ type rule struct {
 	payload payload
 	fds     fdRule
 	offered protocolFeature // that it belongs to, or none
+	// answered is whether the handler sends the answer itself, with a descriptor.
+	answered bool
 }
 
 // fdRule says how many descriptors come with a request.
@@ -66,7 +68,7 @@ var rules = map[request]rule{
 	setBackendReqFD:     {name: "SET_BACKEND_REQ_FD", fds: oneFD, offered: protoBackendReq},
 	getConfig:           {name: "GET_CONFIG", payload: configPayload, offered: protoConfig},
 	setConfig:           {name: "SET_CONFIG", payload: configPayload, offered: protoConfig},
-	getInflightFD:       {name: "GET_INFLIGHT_FD", payload: inflightPayload, offered: protoInflight},
+	getInflightFD:       {name: "GET_INFLIGHT_FD", payload: inflightPayload, offered: protoInflight, answered: true},
 	setInflightFD:       {name: "SET_INFLIGHT_FD", payload: inflightPayload, fds: oneFD, offered: protoInflight},
 	resetDevice:         {name: "RESET_DEVICE", offered: protoResetDevice},
 	vringKick:           {name: "VRING_KICK", payload: statePayload, offered: protoInband},
@@ -88,6 +90,8 @@ type message struct {
 	regions  []regionDesc
 	config   configDesc
 	inflight inflightDesc
+
+	inflightSize int // of the payload, for an answer of the same size
 }
 
 // ringAddr is where a ring's parts are, in the front-end's own addresses.
@@ -197,6 +201,7 @@ func (m *message) decode(shape payload, p []byte) bool {
 		if n < inflightSize || n > 24 {
 			return false
 		}
+		m.inflightSize = n
 		m.inflight = inflightDesc{le.Uint64(p), le.Uint64(p[8:]), le.Uint16(p[16:]), le.Uint16(p[18:])}
 	}
 	return true

@@ -20,6 +20,8 @@ type ring struct {
 	enable enableState
 	live   bool // the device has it
 	failed bool // the device would not have it as it is described now
+
+	journal *journal // nil: nothing is noted
 }
 
 // kickMode is how the front-end signals, which is also what starts a ring.

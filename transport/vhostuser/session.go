@@ -34,6 +34,9 @@ func (c *conn) start(i int) error {
 	if err != nil {
 		return err
 	}
+	if err := c.takeUp(i, &config); err != nil {
+		return err
+	}
 	if err := c.s.dev.EnableQueue(c.mem.space, config); err != nil {
 		return err
 	}
@@ -52,7 +55,7 @@ func (c *conn) start(i int) error {
 // config is the geometry of a ring in the driver's addresses.
 func (c *conn) config(i int) (vring.Config, error) {
 	r := &c.rings[i]
-	config := vring.Config{Index: i, Layout: vring.Layout{Size: uint16(r.size)}, Start: r.base}
+	config := vring.Config{Index: i, Layout: vring.Layout{Size: uint16(r.size)}}
 	for _, part := range []struct {
 		user, n uint64
 		guest   *uint64

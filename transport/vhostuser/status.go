@@ -38,6 +38,7 @@ func (c *conn) renew() error {
 		c.kicks.drop(int32(i))
 		c.rings[i] = ring{}
 	}
+	c.area.close() // the front-end says again what is in flight, or that nothing is
 	c.features, c.featured = virtio.Features{}, false
 	return nil
 }
