@@ -396,7 +396,10 @@ func TestT14_StaleAckOverAReboot(t *testing.T) {
 
 func TestT15_RingsThatSurviveAReboot(t *testing.T) {
 	perDialect(t, func(t *testing.T, d dialect) {
-		f := live(t, d)
+		f := newFrontEnd(newRig(t, newRegion(t), nil).start(), d, 0)
+		f.nums = []uint16{8, 8} // an index left in a smaller ring looks like one that jumped
+		f.boot()
+		f.rest()
 		for range 4 {
 			f.more()
 		}
