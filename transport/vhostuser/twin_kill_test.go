@@ -190,6 +190,17 @@ func (w *requests) step(t *testing.T, more bool) int {
 	return len(w.flying)
 }
 
+// some does n requests and waits for all.
+func (w *requests) some(t *testing.T, n int) {
+	t.Helper()
+	for goal := w.answers + uint64(n); w.answers < goal; {
+		w.step(t, true)
+	}
+	for end := time.Now().Add(patience); w.step(t, false) > 0; {
+		assert.Assert(t, time.Now().Before(end), "%d requests do not come back", len(w.flying))
+	}
+}
+
 func turned(g *vhostusertest.Guest, queue int) *requests {
 	w := newRequests(g, queue)
 	w.fill = func(m *vhostusertest.Memory, r *request) []vhostusertest.Buffer {

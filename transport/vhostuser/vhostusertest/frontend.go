@@ -37,6 +37,9 @@ type FrontEnd struct {
 	Acked bool
 	// Patience is how long an answer may take; 0 means the package's.
 	Patience time.Duration
+	// Fuse, if not 0, is after how many messages from now on the connection is closed, the last
+	// of them cut in half: the death of a front-end at a certain moment.
+	Fuse int
 
 	mu   sync.Mutex
 	conn *net.UnixConn
@@ -199,8 +202,16 @@ func (f *FrontEnd) send(m Message) error {
 	if err := f.conn.SetWriteDeadline(f.deadline()); err != nil {
 		return err
 	}
-	return send(f.conn, m)
+	if f.Fuse == 0 {
+		return send(f.conn, m)
+	}
+	if f.Fuse--; f.Fuse > 0 {
+		return send(f.conn, m)
+	}
+	return errors.Join(errFuse, m.sendHalf(f.conn), f.conn.Close())
 }
+
+var errFuse = errors.New("the front-end dies here")
 
 func (f *FrontEnd) receive() (Message, error) {
 	if err := f.conn.SetReadDeadline(f.deadline()); err != nil {

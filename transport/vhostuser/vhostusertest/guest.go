@@ -40,6 +40,7 @@ type Guest struct {
 	Inflight *Inflight
 
 	opts   Options
+	closed bool
 	served chan error // what Channel.Serve returned
 }
 
@@ -63,8 +64,12 @@ func NewGuest(o Options) (*Guest, error) {
 	return g, nil
 }
 
-// Close disconnects and frees everything.
+// Close disconnects and frees everything. Closing again does nothing.
 func (g *Guest) Close() error {
+	if g.closed {
+		return nil
+	}
+	g.closed = true
 	err := g.Detach()
 	for _, q := range g.Queues {
 		err = errors.Join(err, q.close())
@@ -155,8 +160,8 @@ func (g *Guest) wanted() (virtio.Features, Protocol) {
 	return f, p
 }
 
-// Negotiate takes the connection and goes as far as features are agreed on. MQ, CONFIG and
-// BACKEND_REQ are taken when they are there.
+// Negotiate takes the connection and goes as far as features are agreed on. MQ, CONFIG,
+// BACKEND_REQ, RESET_DEVICE and CONFIGURE_MEM_SLOTS are taken when they are there.
 func (g *Guest) Negotiate(fe *FrontEnd) error {
 	if err := g.Detach(); err != nil {
 		return err
@@ -180,7 +185,7 @@ func (g *Guest) Negotiate(fe *FrontEnd) error {
 	if missing := protocol &^ can; missing != 0 {
 		return fmt.Errorf("protocol features %#x are not offered", uint64(missing))
 	}
-	g.Features, g.Protocol = features, protocol|can&(MQ|Config|BackendReq)
+	g.Features, g.Protocol = features, protocol|can&(MQ|Config|BackendReq|DeviceReset|MemSlots)
 	if err := fe.SetProtocolFeatures(g.Protocol); err != nil {
 		return err
 	}
@@ -191,10 +196,16 @@ func (g *Guest) Negotiate(fe *FrontEnd) error {
 	if err := g.countQueues(); err != nil {
 		return err
 	}
+	return g.Accept()
+}
+
+// Accept is how the driver agrees to the features, from the beginning (3.1.1): the part of
+// Negotiate that is done again after a reset of the device.
+func (g *Guest) Accept() error {
 	if err := g.status(virtio.Acknowledge, virtio.Acknowledge|virtio.Driver); err != nil {
 		return err
 	}
-	if err := fe.SetFeatures(g.Features); err != nil {
+	if err := g.FrontEnd.SetFeatures(g.Features); err != nil {
 		return err
 	}
 	return g.status(virtio.Acknowledge | virtio.Driver | virtio.FeaturesOK)

@@ -70,7 +70,10 @@ func NewRing(m *Memory, size uint16, eventIdx, indirect bool) *Ring {
 
 // Reset is what a driver does to a ring before it enables it for the first time or after a
 // reset: everything zero, nothing in flight.
-func (r *Ring) Reset() {
+func (r *Ring) Reset() { r.ResetAt(0) }
+
+// ResetAt is Reset with indexes that begin at start: a ring that has been in use for long.
+func (r *Ring) ResetAt(start uint16) {
 	r.desc.Zero(0, r.desc.Len())
 	r.avail.Zero(0, r.avail.Len())
 	r.used.Zero(0, r.used.Len())
@@ -79,7 +82,20 @@ func (r *Ring) Reset() {
 	for i := range r.Size {
 		r.free = append(r.free, i)
 	}
-	r.offered, r.announced, r.taken, r.quiet = 0, 0, 0, false
+	r.offered, r.announced, r.taken, r.quiet = start, start, start, false
+	r.storeAvail()
+	r.GiveBack(start)
+}
+
+// GiveBack does what a device does: it puts chains into the used ring, with length 0, at the
+// slots before the used index idx, and stores that.
+func (r *Ring) GiveBack(idx uint16, heads ...uint16) {
+	for i, head := range heads {
+		slot := 4 + 8*uint64((idx-uint16(len(heads)-i))&(r.Size-1))
+		r.used.Store32(slot, uint32(head))
+		r.used.Store32(slot+4, 0)
+	}
+	r.used.Store16Plain(2, idx)
 }
 
 // ErrFull says that there are not enough free descriptors.

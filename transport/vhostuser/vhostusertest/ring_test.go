@@ -14,26 +14,16 @@ func newRing(t *testing.T, size uint16, eventIdx bool) *Ring {
 	return NewRing(m, size, eventIdx, false)
 }
 
-// giveBack is what a device does.
-func (r *Ring) giveBack(head uint32) {
-	idx := r.UsedIdx()
-	slot := 4 + 8*uint64(idx&(r.Size-1))
-	r.used.Store32(slot, head)
-	r.used.Store32(slot+4, 0)
-	r.used.Store16Plain(2, idx+1)
-}
-
 // What a device must not do to a ring is an error of Used.
 func TestUsedNoticesWhatWasNotInFlight(t *testing.T) {
 	for name, wrong := range map[string]func(r *Ring, a, b uint16){
-		"twice":         func(r *Ring, a, _ uint16) { r.giveBack(uint32(a)); r.giveBack(uint32(a)) },
-		"never offered": func(r *Ring, a, b uint16) { r.giveBack(uint32(a ^ b ^ 3)) },
-		"no head":       func(r *Ring, a, _ uint16) { r.giveBack(1<<16 | uint32(a)) },
-		"beyond": func(r *Ring, a, b uint16) {
-			r.giveBack(uint32(a))
-			r.giveBack(uint32(b))
-			r.giveBack(uint32(a))
+		"twice":         func(r *Ring, a, _ uint16) { r.GiveBack(2, a, a) },
+		"never offered": func(r *Ring, a, b uint16) { r.GiveBack(1, a^b^3) },
+		"no head": func(r *Ring, a, _ uint16) {
+			r.used.Store32(4, 1<<16|uint32(a))
+			r.GiveBack(1)
 		},
+		"beyond": func(r *Ring, a, b uint16) { r.GiveBack(3, a, b, a) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRing(t, 4, false)
@@ -58,7 +48,7 @@ func TestFullRing(t *testing.T) {
 	}
 	_, err := r.Offer(Readable(0x1000, 1))
 	assert.ErrorIs(t, err, ErrFull)
-	r.giveBack(2)
+	r.GiveBack(1, 2)
 	e, ok, err := r.Used()
 	assert.NilError(t, err)
 	assert.Assert(t, ok && e.Head == 2)

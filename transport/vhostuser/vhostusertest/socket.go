@@ -15,13 +15,24 @@ const (
 	maxFiles    = 32
 )
 
-func send(conn *net.UnixConn, m Message) error {
+func (m Message) encode() []byte {
 	size := uint32(len(m.Payload))
 	if m.Size != nil {
 		size = *m.Size
 	}
-	p := append(u32s(uint32(m.Request), m.Flags, size), m.Payload...)
-	return withDescriptors(m.Files, nil, func(fds []int) error {
+	return append(u32s(uint32(m.Request), m.Flags, size), m.Payload...)
+}
+
+// sendHalf sends the first half of a message, descriptors included.
+func (m Message) sendHalf(conn *net.UnixConn) error {
+	p := m.encode()
+	return sendBytes(conn, p[:len(p)/2], m.Files)
+}
+
+func send(conn *net.UnixConn, m Message) error { return sendBytes(conn, m.encode(), m.Files) }
+
+func sendBytes(conn *net.UnixConn, p []byte, files []*os.File) error {
+	return withDescriptors(files, nil, func(fds []int) error {
 		var rights []byte
 		if len(fds) > 0 {
 			rights = unix.UnixRights(fds...)
