@@ -29,6 +29,7 @@ type conn struct {
 	mem      memory
 	area     area // of what is in flight; the zero area is none
 	rings    []ring
+	refused  int // requests that did not end the connection
 }
 
 // fatalError is a message after which nothing can be believed: the connection ends.
@@ -43,6 +44,9 @@ func (s *Server) serve(ctx context.Context, sock *net.UnixConn) (err error) {
 	c := &conn{s: s, sock: sock, in: newIncoming(sock), rings: make([]ring, len(s.dev.Info().Queues))}
 	if c.kicks, err = newKicks(); err != nil {
 		return err
+	}
+	for i := range c.rings { // not this front-end's
+		s.calls[i].owed.Store(false)
 	}
 	var waiter sync.WaitGroup
 	waiter.Go(c.waitKicks)
@@ -83,7 +87,6 @@ func (c *conn) read() error {
 		if err := c.take(h, p); err != nil {
 			return err
 		}
-		c.advance()
 	}
 }
 
@@ -97,7 +100,9 @@ func (c *conn) take(h header, p []byte) error {
 	case rules[h.request].offered&^c.s.protocol != 0:
 		err = fatal(fmt.Errorf("%v belongs to a protocol feature that was not offered", h.request))
 	default:
-		reply, err = c.handle(&m)
+		if reply, err = c.handle(&m); err == nil {
+			err = c.advance()
+		}
 	}
 	if reply == nil && !rules[h.request].answered && h.flags&flagNeedReply != 0 && c.has(protoReplyAck) {
 		reply = c.u64(0)
@@ -116,7 +121,9 @@ func (c *conn) take(h header, p []byte) error {
 		return fmt.Errorf("%v: %w", h.request, end.error)
 	}
 	if err != nil {
-		c.s.complain("request refused", "request", h.request, "err", err)
+		if c.refused++; c.refused == 1 {
+			c.s.log.Warn("request refused, further ones of the connection are only counted", "request", h.request, "err", err)
+		}
 	}
 	return nil
 }
@@ -206,8 +213,6 @@ func (c *conn) close() error {
 	for i := range c.rings {
 		c.s.calls[i].clear()
 		c.s.errs[i].clear()
-		c.s.calls[i].owed.Store(false)
-		c.s.errs[i].owed.Store(false)
 	}
 	if err == nil || c.s.dev.Released() {
 		c.mem.close()

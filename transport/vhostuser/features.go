@@ -47,7 +47,7 @@ func (c *conn) has(f protocolFeature) bool { return c.protocol&f == f }
 // word is a set of features as one 64-bit word, which is all there is room for.
 func word(f virtio.Features) uint64 { return uint64(f.Word(0)) | uint64(f.Word(1))<<32 }
 
-var errInband = errors.New("IN-BAND notifications were negotiated without a back-end channel or REPLY_ACK")
+var errInband = errors.New("in-band notifications were negotiated without a back-end channel or REPLY_ACK")
 
 // onSetProtocolFeatures is final for the connection: nothing says what a change would mean.
 func (c *conn) onSetProtocolFeatures(m *message) error {
@@ -62,12 +62,23 @@ func (c *conn) onSetProtocolFeatures(m *message) error {
 	return nil
 }
 
+var (
+	errLegacy = errors.New("a legacy driver, without VERSION_1")
+	errFrozen = errors.New("the features are agreed on until the device is reset")
+)
+
 // onSetFeatures takes the driver's features. Others than before are another life of the driver.
 func (c *conn) onSetFeatures(m *message) error {
 	f := virtio.Features{m.u64 &^ featProtocol}
 	c.gated = m.u64&featProtocol != 0
 	if unknown := f.Without(c.s.dev.Offered()); unknown != (virtio.Features{}) {
 		return fatal(fmt.Errorf("features %v were not offered", unknown))
+	}
+	if !f.Has(virtio.Version1) {
+		return fatal(errLegacy)
+	}
+	if c.status && f != c.features && c.s.dev.Status()&virtio.FeaturesOK != 0 {
+		return errFrozen
 	}
 	if !c.anyLive() || f != c.features {
 		if err := c.endSession(); err != nil {

@@ -34,27 +34,18 @@ func sendVec(fd int, kind fdKind, v []unix.Iovec, p []byte) error {
 	}
 }
 
-// signalFD signals. What is full has been signalled already, and what nobody holds the other end
-// of need not be.
-func signalFD(fd int, kind fdKind) error {
-	var err error
-	if kind == eventfd {
-		_, err = unix.Write(fd, one[:])
-		for err == unix.EINTR {
-			_, err = unix.Write(fd, one[:])
+// signalFD signals. It has no error worth to be known: what is full has been signalled already,
+// and what cannot be written to is the front-end's loss.
+func signalFD(fd int, kind fdKind) {
+	if kind != eventfd {
+		_ = sendVec(fd, kind, oneVec, one[:])
+		return
+	}
+	for {
+		if _, err := unix.Write(fd, one[:]); err != unix.EINTR {
+			return
 		}
-	} else {
-		err = sendVec(fd, kind, oneVec, one[:])
 	}
-	if err == unix.EAGAIN || gone(err) {
-		return nil
-	}
-	return err
-}
-
-// gone reports that the other end was closed.
-func gone(err error) bool {
-	return err == unix.EPIPE || err == unix.ECONNRESET || err == unix.ECONNREFUSED || err == unix.ENOTCONN
 }
 
 // relieve takes the count out of an eventfd that was filled to the brim, so that whoever is

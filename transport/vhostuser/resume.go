@@ -32,7 +32,7 @@ func (c *conn) takeUp(i int, config *vring.Config) (err error) {
 		return nil
 	}
 	if n > 0 {
-		c.s.complain("what was in flight does not fit where the queue begins, and is forgotten",
+		c.s.log.Warn("what was in flight does not fit where the queue begins, and is forgotten",
 			"queue", i, "begins", r.base, "used", used, "in flight", n)
 	}
 	r.journal.renew(r.base)

@@ -115,7 +115,9 @@ func (c *conn) onGetVringBase(m *message) (uint16, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := c.halt(int(m.index)); err != nil {
+	c.kicks.drop(int32(m.index))
+	r.kick = stopped
+	if err := c.stop(int(m.index)); err != nil {
 		return 0, err
 	}
 	return r.base, nil
@@ -197,8 +199,8 @@ func (c *conn) setSignal(m *message, of []signal, what string) error {
 		_ = unix.Close(fd)
 		return fatal(fmt.Errorf("queue %d: %s: %w", m.index, what, err))
 	}
-	if err := g.replace(fd, kind); err != nil {
-		return fatal(fmt.Errorf("queue %d: %s: %w", m.index, what, err))
+	if g.replace(fd, kind) {
+		c.s.later(g)
 	}
 	return nil
 }

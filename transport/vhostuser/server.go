@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/hypervisorless/virtio/virtio"
 	"github.com/hypervisorless/virtio/vring"
@@ -22,7 +23,7 @@ type Server struct {
 	protocol protocolFeature // offered
 	patience time.Duration   // stopTime
 
-	turn    sync.Mutex // held by the connection that is served
+	turn    chan struct{} // one token, of the connection that is served
 	woken   chan struct{}
 	calls   []signal
 	errs    []signal
@@ -39,7 +40,7 @@ func New(name string, backend virtio.Backend, o Options) (*Server, error) {
 	}
 	s := &Server{
 		name: name, log: o.Log.With("device", name), patience: stopTime,
-		woken: make(chan struct{}, 1),
+		woken: make(chan struct{}, 1), turn: make(chan struct{}, 1),
 	}
 	dev, err := virtio.NewDevice(name, backend, s, virtio.Options{Offer: ringFeatures, Spin: o.Spin, Log: o.Log})
 	if err != nil {
@@ -58,6 +59,9 @@ func New(name string, backend virtio.Backend, o Options) (*Server, error) {
 	return s, nil
 }
 
+// acceptPause is how long to leave a connection waiting that could not be accepted.
+const acceptPause = time.Second
+
 // Run accepts front-ends, one after the other, until ctx ends (nil) or the listener fails. A
 // second one waits until the first has left. The listener is closed when Run returns.
 func (s *Server) Run(ctx context.Context, l *net.UnixListener) error {
@@ -72,10 +76,18 @@ func (s *Server) Run(ctx context.Context, l *net.UnixListener) error {
 			}
 			return nil
 		}
-		if err != nil {
+		switch {
+		case err == nil:
+			_ = s.Serve(ctx, sock) // logged
+		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ENOBUFS):
+			s.log.Warn("front-end has to wait", "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(acceptPause):
+			}
+		default:
 			return fmt.Errorf("vhostuser: %s: %w", s.name, err)
 		}
-		_ = s.Serve(ctx, sock) // logged
 	}
 }
 
@@ -84,9 +96,13 @@ func (s *Server) Run(ctx context.Context, l *net.UnixListener) error {
 // waited for. The connection is closed and nothing of the front-end is held any more when Serve
 // returns, save where the error says that the backend did not stop.
 func (s *Server) Serve(ctx context.Context, sock *net.UnixConn) error {
-	s.turn.Lock()
-	defer s.turn.Unlock()
 	defer sock.Close()
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil
+	}
+	defer func() { <-s.turn }()
 	stop := context.AfterFunc(ctx, func() { _ = sock.Close() })
 	defer stop()
 	s.log.Info("front-end connected")
@@ -105,9 +121,6 @@ func (s *Server) Serve(ctx context.Context, sock *net.UnixConn) error {
 // Stats is a snapshot of the device. Safe for concurrent use.
 func (s *Server) Stats() virtio.DeviceStats { return s.dev.Stats() }
 
-// complain logs what the front-end did wrong.
-func (s *Server) complain(what string, args ...any) { s.log.Warn(what, args...) }
-
 // Wake makes whoever waits for the device look again (virtio.Transport).
 func (s *Server) Wake() {
 	select {
@@ -118,7 +131,7 @@ func (s *Server) Wake() {
 
 // NotifyUsed signals a queue's call (virtio.Transport).
 func (s *Server) NotifyUsed(queue int) {
-	if sent, _ := s.calls[queue].raise(); sent {
+	if s.calls[queue].raise() {
 		return
 	}
 	if ch := s.channel.Load(); ch != nil && ch.inband {
@@ -148,13 +161,18 @@ func (s *Server) NotifyConfig() {
 
 // raiseErr signals that a queue was stopped because of an error.
 func (s *Server) raiseErr(queue int) {
-	if sent, _ := s.errs[queue].raise(); sent {
+	if s.errs[queue].present() {
+		s.later(&s.errs[queue])
 		return
 	}
 	if ch := s.channel.Load(); ch != nil && ch.inband {
 		ch.want(&ch.errs[queue])
 	}
 }
+
+// later raises a signal without waiting for a front-end that holds whoever does. There is at most
+// one goroutine held for each: the descriptor is replaced only once it was set free.
+func (s *Server) later(g *signal) { go g.raise() }
 
 // relieve sets goroutines free that a front-end holds by a full eventfd.
 func (s *Server) relieve() {

@@ -9,10 +9,11 @@ import (
 	"github.com/hypervisorless/virtio/vring"
 )
 
-// advance starts what can be started after a message.
-func (c *conn) advance() {
+// advance starts what can be started after a message. The error is of the first queue that the
+// device would not have.
+func (c *conn) advance() (first error) {
 	if c.mem.space == nil || c.s.dev.Broken() != nil {
-		return
+		return nil
 	}
 	for i := range c.rings {
 		r := &c.rings[i]
@@ -21,10 +22,13 @@ func (c *conn) advance() {
 		}
 		if err := c.start(i); err != nil {
 			r.failed = true
-			c.s.complain("queue cannot be started", "queue", i, "err", err)
 			c.s.raiseErr(i)
+			if first == nil {
+				first = fmt.Errorf("queue %d cannot be started: %w", i, err)
+			}
 		}
 	}
+	return first
 }
 
 // start hands a ring to the device, and begins the session with the first one unless the
@@ -45,8 +49,8 @@ func (c *conn) start(i int) error {
 	if !c.status && !c.s.dev.Live() {
 		c.s.dev.SetStatus(configured | virtio.DriverOK)
 	}
-	if _, err := c.s.calls[i].raise(); err != nil {
-		return err
+	if r := &c.rings[i]; r.base != 0 || r.journal != nil && r.journal.shared {
+		c.s.later(&c.s.calls[i]) // a predecessor may have died before it called
 	}
 	c.s.dev.Kick() // what came before the ring was there
 	return nil
@@ -86,7 +90,7 @@ func (c *conn) negotiate() error {
 	}
 	if c.s.dev.SetStatus(configured)&virtio.FeaturesOK == 0 {
 		c.s.dev.End()
-		return errFeatures
+		return fatal(errFeatures)
 	}
 	return nil
 }
@@ -151,7 +155,8 @@ func (c *conn) still() error {
 			return err
 		}
 	}
-	return nil
+	// One that broke meanwhile has no queues any more, but may not have let go of them yet.
+	return c.wait("the backend", func() bool { return c.s.dev.Live() || c.s.dev.Released() })
 }
 
 // endSession ends the session, if there is one, and waits until the device has let go. Rings that

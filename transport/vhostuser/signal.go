@@ -19,27 +19,31 @@ type signal struct {
 }
 
 // raise signals, and reports whether there is a descriptor to do so.
-func (g *signal) raise() (sent bool, err error) {
+func (g *signal) raise() (sent bool) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	if !g.set {
 		g.owed.Store(true)
-		return false, nil
+		return false
 	}
-	return true, signalFD(g.fd, g.kind)
+	signalFD(g.fd, g.kind)
+	return true
 }
 
-// replace takes a descriptor over, closing the one before. News that was owed goes to it.
-func (g *signal) replace(fd int, kind fdKind) error {
+// present reports whether there is a descriptor.
+func (g *signal) present() bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.set
+}
+
+// replace takes a descriptor over, closing the one before. owed is whether there is news for it.
+func (g *signal) replace(fd int, kind fdKind) (owed bool) {
 	g.clear()
 	g.mu.Lock()
 	g.fd, g.kind, g.set = fd, kind, true
 	g.mu.Unlock()
-	if !g.owed.Swap(false) {
-		return nil
-	}
-	_, err := g.raise()
-	return err
+	return g.owed.Swap(false)
 }
 
 // clear closes the descriptor, if there is one. A front-end that has filled its eventfd to the
