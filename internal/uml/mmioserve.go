@@ -9,6 +9,7 @@ import (
 
 	"github.com/hypervisorless/virtio/notify"
 	"github.com/hypervisorless/virtio/shmem"
+	"github.com/hypervisorless/virtio/transport/mmio"
 	"github.com/hypervisorless/virtio/transport/mmio/hvl2"
 	"github.com/hypervisorless/virtio/virtio"
 	"golang.org/x/sys/unix"
@@ -20,9 +21,9 @@ type MMIODevice struct {
 	Backend virtio.Backend
 }
 
-// Serve serves the devices of a kernel, one on each slot page, until ctx ends or the kernel has
-// closed the doorbell. What was handed over stays the caller's. Whoever served it before has to
-// be gone.
+// Serve serves the devices of a kernel, one on each slot page, until ctx ends, which takes them
+// away from the kernel, or the kernel has closed the doorbell. Who dies instead can be succeeded:
+// the pages say where it was. What was handed over stays the caller's.
 func (h *Handover) Serve(ctx context.Context, log *slog.Logger, devices ...MMIODevice) error {
 	region, err := h.mapRAM()
 	if err != nil {
@@ -37,46 +38,20 @@ func (h *Handover) Serve(ctx context.Context, log *slog.Logger, devices ...MMIOD
 	if len(devices) > len(h.Pages) {
 		return fmt.Errorf("%d devices, the kernel has pages for %d", len(devices), len(h.Pages))
 	}
-	var slots []*hvl2.Slot
+	bus, err := mmio.NewBus(mmio.Options{Region: region, Line: line, Layout: mmio.Bare, Log: log})
+	if err != nil {
+		return err
+	}
 	for i, d := range devices {
-		s, err := hvl2.New(d.Name, d.Backend, hvl2.Options{
-			Region: region, Log: log, Ring: func() { line.Raise() }, Wake: line.Wake,
-			Place: hvl2.Place{SlotOff: h.Pages[i], MemSize: region.Size()},
-		})
-		if err != nil {
-			return err
-		}
-		slots = append(slots, s)
-	}
-	for _, s := range slots {
-		if err := s.Start(); err != nil {
+		where := hvl2.Place{SlotOff: h.Pages[i], MemSize: region.Size()}
+		if err := bus.AddPage(d.Name, d.Backend, where); err != nil {
 			return err
 		}
 	}
-	line.Raise()
-	defer context.AfterFunc(ctx, line.Wake)()
-	for ctx.Err() == nil {
-		for _, s := range slots {
-			if _, err := s.Scan(); err != nil {
-				return err
-			}
-		}
-		if err = line.Wait(); err != nil {
-			break
-		}
+	if err := bus.Run(ctx); !errors.Is(err, notify.ErrPeerGone) {
+		return err
 	}
-	for _, s := range slots {
-		s.Stop()
-	}
-	for _, s := range slots {
-		for !s.Quiet() {
-			line.Wait()
-		}
-	}
-	if errors.Is(err, notify.ErrPeerGone) {
-		return nil
-	}
-	return err
+	return nil
 }
 
 // mapRAM maps the kernel's memory.
