@@ -34,6 +34,9 @@ var _ = job("console", func(g *guest) error {
 		return err
 	}
 	defer f.Close()
+	if err := g.say("raw", nil); err != nil { // before that, what comes is sent back
+		return err
+	}
 	bulk, err := bothWays(f, args.Bytes)
 	if err != nil {
 		return err
