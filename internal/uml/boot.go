@@ -158,6 +158,9 @@ func (g *Guest) wait() {
 // Dir is a folder of the guest's own, which goes when the guest has ended.
 func (g *Guest) Dir() string { return filepath.Clean(g.dir) }
 
+// Ended is closed when the guest has ended.
+func (g *Guest) Ended() <-chan struct{} { return g.ended }
+
 // Log is what the kernel has printed until now.
 func (g *Guest) Log() string { return g.log.String() }
 

@@ -3,6 +3,7 @@ package uml
 import (
 	"bufio"
 	"context"
+	"errors"
 	"net"
 	"testing"
 
@@ -73,15 +74,16 @@ func TestUMLConsolePorts(t *testing.T) {
 // logIn is the person at the terminal.
 func logIn(ctx context.Context, t testing.TB, g *Guest, c net.Conn) {
 	t.Helper()
-	stop := context.AfterFunc(ctx, func() { c.Close() })
-	defer stop()
+	defer attend(ctx, g, c)()
 	r := bufio.NewReader(c)
 	expect := func(text string) {
 		t.Helper()
 		got := make([]byte, len(text))
 		for i := range got {
 			b, err := r.ReadByte()
-			assert.NilError(t, err, "after %q", got[:i])
+			if err != nil {
+				t.Fatalf("%v after %q: %v", err, got[:i], g.Wait(ctx))
+			}
 			got[i] = b
 		}
 		assert.Equal(t, string(got), text)
@@ -108,18 +110,33 @@ func resize(ctx context.Context, t testing.TB, g *Guest, d *console.Device) {
 // bothWays sends the guest n bytes and receives as many, at the same time.
 func bothWays(ctx context.Context, t testing.TB, g *Guest, c net.Conn, name string, n int) talk.Bulk {
 	t.Helper()
-	stop := context.AfterFunc(ctx, func() { c.Close() })
-	defer stop()
+	defer attend(ctx, g, c)()
 	sent := make(chan error, 1)
 	go func() { sent <- talk.Copy(c, 'h', n) }()
 	sum, err := talk.Sum(c, n)
-	assert.NilError(t, err)
-	assert.NilError(t, <-sent)
+	if err := errors.Join(err, <-sent); err != nil {
+		t.Fatalf("%v: %v", err, g.Wait(ctx))
+	}
 	assert.Equal(t, sum, sumOf(t, 'g', n), "what the guest sent")
 	var bulk talk.Bulk
 	assert.NilError(t, g.Await(ctx, name, &bulk))
 	assert.Equal(t, bulk.Sum, sumOf(t, 'h', n), "what the guest received")
 	return bulk
+}
+
+// attend closes the host's end when nobody will use the guest's any more.
+func attend(ctx context.Context, g *Guest, c net.Conn) (stop func()) {
+	over := make(chan struct{})
+	go func() {
+		select {
+		case <-over:
+			return
+		case <-ctx.Done():
+		case <-g.Ended():
+		}
+		c.Close()
+	}()
+	return func() { close(over) }
 }
 
 func sumOf(t testing.TB, seed byte, n int) string {

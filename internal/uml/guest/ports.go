@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/hypervisorless/virtio/internal/uml/talk"
 )
@@ -49,22 +50,36 @@ func talkOver(name string, n int) (talk.Bulk, error) {
 	return bothWays(f, n)
 }
 
-// portFile finds a port as udev would for its links in /dev/virtio-ports.
+// portFile finds a port as udev would for its links in /dev/virtio-ports. The driver is told of
+// its ports one by one, after it is loaded.
 func portFile(name string) (string, error) {
-	files, err := filepath.Glob("/sys/class/virtio-ports/*/name")
-	if err != nil {
-		return "", err
-	}
-	var names []string
-	for _, f := range files {
-		text, err := readTrimmed(f)
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+		names, err := portNames()
 		if err != nil {
 			return "", err
 		}
-		if text == name {
-			return filepath.Join("/dev", filepath.Base(filepath.Dir(f))), nil
+		if device, ok := names[name]; ok {
+			return filepath.Join("/dev", device), nil
 		}
-		names = append(names, text)
+		if time.Since(begin) > 10*time.Second {
+			return "", fmt.Errorf("not among %v", names)
+		}
 	}
-	return "", fmt.Errorf("not among %q", names)
+}
+
+// portNames are the devices of the ports that have names.
+func portNames() (map[string]string, error) {
+	files, err := filepath.Glob("/sys/class/virtio-ports/*/name")
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]string{}
+	for _, f := range files {
+		text, err := readTrimmed(f)
+		if err != nil {
+			return nil, err
+		}
+		names[text] = filepath.Base(filepath.Dir(f))
+	}
+	return names, nil
 }
