@@ -1,43 +1,145 @@
 package main
 
 import (
-	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hypervisorless/virtio/internal/uml/talk"
 )
 
 // mmioStats is what the glue counted, a line for each device.
 const mmioStats = "/sys/module/virtio_mmio_hvl2/parameters/stats"
 
-// draw reads random bytes while the harness kills the device again and again, and says the sum
-// over what it got.
-var _ = job("draw", func(g *guest) error {
-	var args struct{ Bytes int64 }
+// counted runs another job and then says what the glue counted.
+var _ = job("counted", func(g *guest) error {
+	var args talk.CountedArgs
 	if err := g.args(&args); err != nil {
 		return err
 	}
-	if err := os.WriteFile("/sys/class/misc/hw_random/rng_current", []byte("virtio_rng.0"), 0); err != nil {
+	run, ok := jobs[args.Job]
+	if !ok {
+		return fmt.Errorf("the guest has no job %q", args.Job)
+	}
+	g.spec.Job, g.spec.Args = args.Job, args.Args
+	if err := run(g); err != nil {
 		return err
 	}
-	f, err := os.Open("/dev/hwrng")
+	counts, err := mmioCounts()
+	if err != nil {
+		return err
+	}
+	return g.say("counts", counts)
+})
+
+func mmioCounts() ([]talk.Counts, error) {
+	text, err := readTrimmed(mmioStats)
+	if err != nil {
+		return nil, err
+	}
+	var all []talk.Counts
+	for line := range strings.Lines(text) {
+		counts := talk.Counts{}
+		for field := range strings.FieldsSeq(line) {
+			name, value, _ := strings.Cut(field, "=")
+			n, err := strconv.ParseUint(value, 0, 32)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %q: %w", mmioStats, field, err)
+			}
+			counts[name] = uint32(n)
+		}
+		all = append(all, counts)
+	}
+	return all, nil
+}
+
+// draw reads entropy while the harness does what it likes to the device.
+var _ = job("draw", func(g *guest) error {
+	var args talk.DrawArgs
+	if err := g.args(&args); err != nil {
+		return err
+	}
+	f, err := openRNG()
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	enough := make(chan error, 1)
+	go func() { enough <- g.hear("enough", nil) }()
 	if err := g.say("drawing", nil); err != nil {
 		return err
 	}
-	sum := sha256.New()
-	if n, err := io.CopyBuffer(sum, io.LimitReader(f, args.Bytes), make([]byte, 4096)); err != nil {
-		return fmt.Errorf("after %d bytes: %w", n, err)
+	var source talk.NumberedEntropy
+	b := make([]byte, 4096)
+	for n, told := 0, false; n < args.Bytes || !told; n += len(b) {
+		if _, err := io.ReadFull(f, b); err != nil {
+			return fmt.Errorf("after %d bytes: %w", n, err)
+		}
+		if err := source.Check(b); err != nil {
+			return fmt.Errorf("after %d bytes: %w", n, err)
+		}
+		select {
+		case err := <-enough:
+			if err != nil {
+				return err
+			}
+			told = true
+		default:
+		}
+		if told && n+len(b) >= args.Bytes {
+			return g.say("drawn", n+len(b))
+		}
 	}
-	if err := g.say("drawn", sum.Sum(nil)); err != nil {
+	return nil
+})
+
+func openRNG() (*os.File, error) {
+	if _, err := selectRNG(); err != nil {
+		return nil, err
+	}
+	return os.Open("/dev/hwrng")
+}
+
+// fresh uses an entropy device which again and again knows nothing of its driver any more.
+var _ = job("fresh", func(g *guest) error {
+	var args talk.FreshArgs
+	if err := g.args(&args); err != nil {
 		return err
 	}
-	stats, err := readTrimmed(mmioStats)
+	for range args.Times {
+		if err := g.hear("fresh", nil); err != nil {
+			return err
+		}
+		failures := 0
+		for readSome() != nil { // for as long as the harness is patient
+			failures++
+			time.Sleep(10 * time.Millisecond)
+		}
+		if err := g.say("read", failures); err != nil {
+			return err
+		}
+	}
+	return nil
+})
+
+// readSome draws from the virtio device, and from no other that the kernel may have turned to.
+func readSome() error {
+	f, err := openRNG()
 	if err != nil {
 		return err
 	}
-	return g.say("stats", stats)
-})
+	defer f.Close()
+	b := make([]byte, 256)
+	if _, err := io.ReadFull(f, b); err != nil {
+		return err
+	}
+	var source talk.NumberedEntropy
+	if source.Check(b) != nil {
+		return errors.New("not of the virtio device")
+	}
+	return nil
+}

@@ -1,0 +1,168 @@
+package uml
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"gotest.tools/v3/assert"
+
+	"github.com/hypervisorless/virtio/backend/console"
+	"github.com/hypervisorless/virtio/backend/rng"
+	"github.com/hypervisorless/virtio/internal/uml/talk"
+	"github.com/hypervisorless/virtio/virtio"
+)
+
+// monitorSpec is what a monitor's process is told. It finds the kernel's memory, the doorbell
+// and, for a console, a socket to the test in its files.
+type monitorSpec struct {
+	Number  int // of the process: the how manieth on this kernel
+	Device  virtio.DeviceID
+	Pages   []uint64 // of the kernel that was handed over; none: it connects to Socket
+	Socket  string
+	Amnesia bool // it cannot go on where its predecessor was
+}
+
+const monitorEnv = "UML_TEST_MONITOR"
+
+func TestMain(m *testing.M) {
+	text := os.Getenv(monitorEnv)
+	if text == "" {
+		os.Exit(m.Run())
+	}
+	var spec monitorSpec
+	err := json.Unmarshal([]byte(text), &spec)
+	if err == nil {
+		err = monitor(spec)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "monitor %d: %v\n", spec.Number, err)
+		os.Exit(1)
+	}
+}
+
+// monitor is the process that serves a device, until it is killed or the kernel is gone.
+func monitor(spec monitorSpec) error {
+	files := func(n int) *os.File { return os.NewFile(uintptr(3+n), fmt.Sprint("file ", n)) }
+	h := &Handover{Pages: spec.Pages}
+	if spec.Pages != nil {
+		h.RAM, h.Bell = files(0), files(1)
+	} else {
+		l, err := ListenMMIO(spec.Socket)
+		if err != nil {
+			return err
+		}
+		if h, err = AcceptMMIO(l); err != nil {
+			return err
+		}
+	}
+	device, err := monitored(spec, func() (net.Conn, error) { return net.FileConn(files(2)) })
+	if err != nil {
+		return err
+	}
+	if spec.Amnesia {
+		device = amnesiac{device}
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})).With("monitor", spec.Number)
+	return h.Serve(context.Background(), log, MMIODevice{spec.Device.String(), device})
+}
+
+func monitored(spec monitorSpec, socket func() (net.Conn, error)) (virtio.Backend, error) {
+	switch spec.Device {
+	case virtio.IDEntropy:
+		// A million words for each process are more than any lives to give.
+		return rng.New(rng.Options{Source: &talk.NumberedEntropy{Next: uint32(spec.Number) << 20}}), nil
+	case virtio.IDConsole:
+		conn, err := socket()
+		if err != nil {
+			return nil, err
+		}
+		return console.New(console.Options{Ports: []console.Port{{Endpoint: conn}}})
+	}
+	return nil, fmt.Errorf("no device of type %d", spec.Device)
+}
+
+// amnesiac is a device that completes in any order, as far as its transport knows.
+type amnesiac struct{ virtio.Backend }
+
+func (a amnesiac) Info() virtio.Info {
+	info := a.Backend.Info()
+	info.InOrder = false
+	return info
+}
+
+// monitors runs the process that serves a device, one after the other.
+type monitors struct {
+	spec  monitorSpec
+	files []*os.File
+	cmd   *exec.Cmd
+	lives int
+}
+
+// start starts the next process, with further files of its own.
+func (m *monitors) start(t testing.TB, more ...*os.File) {
+	t.Helper()
+	spec := m.spec
+	spec.Number = m.lives
+	m.lives++
+	text, err := json.Marshal(spec)
+	assert.NilError(t, err)
+	m.cmd = exec.Command(os.Args[0])
+	m.cmd.Env = append(os.Environ(), monitorEnv+"="+string(text))
+	m.cmd.ExtraFiles = append(append([]*os.File(nil), m.files...), more...)
+	m.cmd.Stderr = t.Output()
+	assert.NilError(t, m.cmd.Start())
+}
+
+// kill kills the process that runs, and returns when it is gone.
+func (m *monitors) kill(t testing.TB) {
+	t.Helper()
+	assert.NilError(t, m.cmd.Process.Kill())
+	err := m.cmd.Wait()
+	assert.ErrorContains(t, err, "signal: killed", "it ended by itself")
+}
+
+// harass kills and restarts, each process after a time of up to most, until the guest is done.
+// After n kills it says so.
+func (m *monitors) harass(ctx context.Context, t testing.TB, n int, most time.Duration, enough func(), wait func() error) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- wait() }()
+	for i := 1; ; i++ {
+		select {
+		case err := <-done:
+			assert.NilError(t, err, "after %d kills", i-1)
+			return
+		case <-time.After(rand.N(most)):
+		}
+		m.kill(t)
+		m.start(t)
+		if i == n {
+			enough()
+		}
+	}
+}
+
+// end sees the last process to its end, which comes with the guest's.
+func (m *monitors) end(t testing.TB, g *Guest) {
+	g.Kill()
+	assert.Check(t, m.cmd.Wait())
+}
+
+// handedOver waits for a kernel and keeps what it hands over, so that one process after the
+// other can serve it.
+func handedOver(t testing.TB, device virtio.DeviceID, l *net.UnixListener) *monitors {
+	t.Helper()
+	h, err := AcceptMMIO(l)
+	assert.NilError(t, err)
+	t.Cleanup(func() { assert.Check(t, h.Close()) })
+	m := &monitors{spec: monitorSpec{Device: device, Pages: h.Pages}, files: []*os.File{h.RAM, h.Bell}}
+	return m
+}
