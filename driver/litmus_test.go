@@ -1,15 +1,14 @@
 package driver_test
 
 import (
-	"os"
 	"runtime"
-	"strings"
 	"sync/atomic"
 	"testing"
 
 	"gotest.tools/v3/assert"
 
 	"github.com/hypervisorless/virtio/driver"
+	"github.com/hypervisorless/virtio/internal/emulator"
 	"github.com/hypervisorless/virtio/shmem"
 	"github.com/hypervisorless/virtio/vring"
 )
@@ -49,7 +48,7 @@ func missed(t *testing.T, parties [2]party) (n int) {
 	if min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) < 2 {
 		t.Skip("one CPU shows nothing")
 	}
-	if emulated() {
+	if emulator.Here() {
 		t.Skip("QEMU's user mode lets a load-acquire overtake a store-release, which no arm64 does")
 	}
 	var m meeting
@@ -82,12 +81,6 @@ func missed(t *testing.T, parties [2]party) (n int) {
 	})
 	<-over
 	return n
-}
-
-// emulated reports whether this is an arm64 program on another machine, under QEMU's user mode.
-func emulated() bool {
-	arch, err := os.ReadFile("/proc/sys/kernel/arch")
-	return err == nil && runtime.GOARCH == "arm64" && strings.TrimSpace(string(arch)) != "aarch64"
 }
 
 // litmusRing is a ring that the race detector does not look at.

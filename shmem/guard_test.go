@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"testing"
+
+	"github.com/hypervisorless/virtio/internal/emulator"
 )
 
 func guarded(f func()) (err error) {
@@ -16,7 +18,7 @@ func guarded(f func()) (err error) {
 }
 
 func TestDRV_33_Fault(t *testing.T) {
-	if emulated() {
+	if emulator.Here() {
 		t.Skip("the emulator does not tell where a fault was; the test runs where it is native")
 	}
 	page := int64(os.Getpagesize())

@@ -8,6 +8,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
+	"github.com/hypervisorless/virtio/internal/emulator"
 	"github.com/hypervisorless/virtio/shmem"
 	"github.com/hypervisorless/virtio/vring"
 	"github.com/hypervisorless/virtio/vring/vringtest"
@@ -16,7 +17,7 @@ import (
 // A file that is truncated under the queue breaks the queue, whichever method meets the hole
 // first, and lets the gate go.
 func TestFault_MappingVanishes(t *testing.T) {
-	if emulated() {
+	if emulator.Here() {
 		t.Skip("QEMU's user mode hands on a SIGBUS without its address, which Go takes for a nil dereference")
 	}
 	for _, name := range []string{"Pop", "Read", "Write", "Arm", "Show", "Publish", "Available"} {

@@ -3,9 +3,6 @@ package vring_test
 import (
 	"errors"
 	"io"
-	"os"
-	"runtime"
-	"strings"
 	"testing"
 
 	"gotest.tools/v3/assert"
@@ -111,12 +108,6 @@ func simple(t *testing.T, c vring.Config) *env {
 
 // size is the start of a Config.
 func size(n uint16) vring.Config { return vring.Config{Layout: vring.Layout{Size: n}} }
-
-// emulated reports whether this is an arm64 program on another machine, under QEMU's user mode.
-func emulated() bool {
-	arch, err := os.ReadFile("/proc/sys/kernel/arch")
-	return err == nil && runtime.GOARCH == "arm64" && strings.TrimSpace(string(arch)) != "aarch64"
-}
 
 // pop takes a chain that has to be there.
 func (e *env) pop(t testing.TB, c *vring.Chain) {

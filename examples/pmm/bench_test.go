@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"gotest.tools/v3/assert"
+
+	"github.com/hypervisorless/virtio/internal/emulator"
 )
 
 // workload is one row of the table. Depth 1 is one request after the other.
@@ -98,7 +100,7 @@ func startOn(tb testing.TB, cpus unix.CPUSet, nth int, cmd *exec.Cmd) *proc {
 func benchVirtio(b *testing.B, pmm string, cpus unix.CPUSet, w workload, spin time.Duration) {
 	r := newRoom(b)
 	args := r.args("-device", "rng", "-device", "console,file=/dev/null", "-spin", spin.String())
-	m := startOn(b, cpus, 0, program(pmm, args...))
+	m := startOn(b, cpus, 0, emulator.Command(pmm, args...))
 	m.log.await(b, "msg=ready", 1)
 	measure(b, cpus, "bench", job{
 		Workload: w, N: b.N, Spin: spin,

@@ -12,12 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 	"gotest.tools/v3/assert"
 	is "gotest.tools/v3/assert/cmp"
+
+	"github.com/hypervisorless/virtio/internal/emulator"
 )
 
 // tourist starts the demo and returns what it leaves behind: processes and files.
 func tourist(t *testing.T, cmd *exec.Cmd) (p *proc, left func() []string) {
 	t.Helper()
-	if emulator() != "" {
+	if emulator.Here() {
 		t.Skip("the demo starts processes of this machine, which the emulator does not run for it")
 	}
 	p = start(t, cmd)

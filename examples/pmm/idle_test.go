@@ -13,6 +13,7 @@ import (
 	"gotest.tools/v3/assert"
 
 	"github.com/hypervisorless/virtio/driver"
+	"github.com/hypervisorless/virtio/internal/emulator"
 )
 
 var idleTime = flag.Duration("idle", 200*time.Millisecond, "how long BenchmarkIdle watches the monitor")
@@ -22,7 +23,7 @@ var idleTime = flag.Duration("idle", 200*time.Millisecond, "how long BenchmarkId
 // scripts/check-idle says what they have to be.
 func BenchmarkIdle(b *testing.B) {
 	r := newRoom(b)
-	m := start(b, program(buildPMM(b), r.args()...))
+	m := start(b, emulator.Command(buildPMM(b), r.args()...))
 	m.log.await(b, "msg=ready", 1)
 	r.serves(r.open(r.dial(), driver.VirtioExp))
 	pid := m.cmd.Process.Pid

@@ -1,17 +1,15 @@
 package main
 
 import (
-	"errors"
 	"os"
 	"os/exec"
-	"runtime"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 	"gotest.tools/v3/assert"
+
+	"github.com/hypervisorless/virtio/internal/emulator"
 )
 
 // watchdog only ends a hang.
@@ -53,36 +51,13 @@ func startWith(tb testing.TB, cmd *exec.Cmd, stdout *os.File) *proc {
 	return p
 }
 
-// emulator is what runs programs of this machine, where these tests of another machine run under
-// one too; "" where there is no need.
-var emulator = sync.OnceValue(func() string {
-	self, err := os.Executable()
-	if err != nil {
-		panic(err)
-	}
-	cmd := exec.Command(self, "help")
-	cmd.Env = append(os.Environ(), childEnv+"=pmm")
-	if !errors.Is(cmd.Run(), syscall.ENOEXEC) {
-		return ""
-	}
-	return map[string]string{"arm64": "qemu-aarch64", "amd64": "qemu-x86_64"}[runtime.GOARCH]
-})
-
-// program is a program built for the machine of these tests.
-func program(path string, args ...string) *exec.Cmd {
-	if e := emulator(); e != "" {
-		return exec.Command(e, append([]string{path}, args...)...)
-	}
-	return exec.Command(path, args...)
-}
-
 // child is this test binary as another program.
 func child(name string, args ...string) *exec.Cmd {
 	self, err := os.Executable()
 	if err != nil {
 		panic(err)
 	}
-	cmd := program(self, args...)
+	cmd := emulator.Command(self, args...)
 	cmd.Env = append(os.Environ(), childEnv+"="+name)
 	return cmd
 }

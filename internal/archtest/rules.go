@@ -37,8 +37,9 @@ var rooms = []room{
 	{"examples/*", []string{"shmem", "notify", "vring", "virtio", "driver", "transport/*", "backend/*", "internal/uml"}},
 	{"", nil},
 	{"internal/archtest", nil},
+	{"internal/emulator", nil},
 	{"internal/mutate", nil},
-	{"internal/uml", []string{"internal/uml/talk"}},
+	{"internal/uml", []string{"internal/uml/talk", "shmem", "notify", "virtio", "transport/*"}},
 	{"internal/uml/guest", []string{"internal/uml/talk"}},
 	{"internal/uml/talk", nil},
 }

@@ -4,13 +4,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
-	"strings"
 	"testing"
 	"time"
 
 	"gotest.tools/v3/assert"
 
+	"github.com/hypervisorless/virtio/internal/emulator"
 	"github.com/hypervisorless/virtio/shmem"
 	"github.com/hypervisorless/virtio/virtio"
 )
@@ -80,18 +79,10 @@ func TestAddRefuses(t *testing.T) {
 	})
 }
 
-// emulated reports whether this is an arm64 program on another machine, under QEMU's user mode.
-// That hands on a SIGBUS without its address, which Go takes for a nil dereference, and it lets
-// a load of one thread pass an earlier store that the processor would keep before it.
-func emulated() bool {
-	arch, err := os.ReadFile("/proc/sys/kernel/arch")
-	return err == nil && runtime.GOARCH == "arm64" && strings.TrimSpace(string(arch)) != "aarch64"
-}
-
 // vanishing is a window whose file can be truncated.
 func vanishing(t *testing.T) (*shmem.Region, string) {
 	t.Helper()
-	if emulated() {
+	if emulator.Here() {
 		t.Skip("QEMU's user mode does not tell where a fault was")
 	}
 	path := filepath.Join(t.TempDir(), "window")

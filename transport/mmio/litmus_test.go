@@ -10,6 +10,7 @@ import (
 
 	"gotest.tools/v3/assert"
 
+	"github.com/hypervisorless/virtio/internal/emulator"
 	"github.com/hypervisorless/virtio/notify"
 	"github.com/hypervisorless/virtio/virtio"
 	"github.com/hypervisorless/virtio/vring"
@@ -171,7 +172,7 @@ func (d *thrifty) watch() (round func()) {
 func looks(round int) int { return []int{0, 0, 1, 3, 7, 20, 50, 200, 1000}[round%9] }
 
 func TestT22_NoWakeupIsLost(t *testing.T) {
-	if emulated() {
+	if emulator.Here() {
 		t.Skip("QEMU's user mode does not keep the order that these fences ask for")
 	}
 	rounds := *litmusRounds
@@ -203,7 +204,7 @@ func TestT22_NoWakeupIsLost(t *testing.T) {
 // An interrupt handler that acknowledges at any moment, for a neighbour's interrupts too, loses
 // none of the device's.
 func TestHVL_05_AckRacesTheNextInterrupt(t *testing.T) {
-	if emulated() {
+	if emulator.Here() {
 		t.Skip("QEMU's user mode does not keep the order that these fences ask for")
 	}
 	rounds := *litmusRounds

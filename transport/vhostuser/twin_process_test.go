@@ -15,6 +15,7 @@ import (
 
 	"github.com/hypervisorless/virtio/backend/console"
 	"github.com/hypervisorless/virtio/backend/rng"
+	"github.com/hypervisorless/virtio/internal/emulator"
 	"github.com/hypervisorless/virtio/virtio"
 )
 
@@ -63,7 +64,7 @@ func start(t testing.TB, device, socket string, files ...*os.File) *process {
 	t.Helper()
 	self, err := os.Executable()
 	assert.NilError(t, err)
-	cmd := exec.Command(self, "-test.run=^TestBackendProcess$", "-test.timeout=0")
+	cmd := emulator.Command(self, "-test.run=^TestBackendProcess$", "-test.timeout=0")
 	cmd.Env = append(os.Environ(), processDevice+"="+device, processSocket+"="+socket)
 	cmd.ExtraFiles = files
 	cmd.Stderr = os.Stderr
