@@ -10,10 +10,21 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # may; returns 1, without a word, when PROGRAM still is not there.
 need() {
 	have "$1" && return 0
+	add_package "$2" "$1" && have "$1"
+}
+
+# need_file FILE PACKAGE: likewise.
+need_file() {
+	[ -e "$1" ] && return 0
+	add_package "$2" "$1" && [ -e "$1" ]
+}
+
+# add_package PACKAGE WHAT: installs PACKAGE for WHAT, if this user may.
+add_package() {
 	have apt-get && [ "$(id -u)" -eq 0 ] || return 1
-	echo "   installing $2 for $1"
+	echo "   installing $1 for $2"
 	{
 		apt-get -qq update &&
-			DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$2"
-	} >/dev/null && have "$1"
+			DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$1"
+	} >/dev/null
 }
