@@ -101,6 +101,7 @@ func (a amnesiac) Info() virtio.Info {
 // monitors runs the process that serves a device, one after the other.
 type monitors struct {
 	spec  monitorSpec
+	kept  *Handover // nil: each process waits for the kernel itself
 	files []*os.File
 	cmd   *exec.Cmd
 	lives int
@@ -154,15 +155,17 @@ func (m *monitors) harass(ctx context.Context, t testing.TB, n int, most time.Du
 func (m *monitors) end(t testing.TB, g *Guest) {
 	g.Kill()
 	assert.Check(t, m.cmd.Wait())
+	if m.kept != nil {
+		assert.Check(t, m.kept.Close())
+	}
 }
 
 // handedOver waits for a kernel and keeps what it hands over, so that one process after the
 // other can serve it.
-func handedOver(t testing.TB, device virtio.DeviceID, l *net.UnixListener) *monitors {
-	t.Helper()
+func handedOver(device virtio.DeviceID, l *net.UnixListener) (*monitors, error) {
 	h, err := AcceptMMIO(l)
-	assert.NilError(t, err)
-	t.Cleanup(func() { assert.Check(t, h.Close()) })
-	m := &monitors{spec: monitorSpec{Device: device, Pages: h.Pages}, files: []*os.File{h.RAM, h.Bell}}
-	return m
+	if err != nil {
+		return nil, err
+	}
+	return &monitors{spec: monitorSpec{Device: device, Pages: h.Pages}, files: []*os.File{h.RAM, h.Bell}, kept: h}, nil
 }

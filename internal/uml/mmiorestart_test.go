@@ -24,19 +24,25 @@ func bootMonitored(ctx context.Context, t testing.TB, device virtio.DeviceID, dr
 	t.Cleanup(func() { l.Close() })
 	a, err := r.MMIO(ctx, MMIOLine{socket, 1})
 	need(t, err)
-	started := make(chan *monitors, 1)
+	type started struct {
+		m   *monitors
+		err error
+	}
+	first := make(chan started, 1)
 	go func() {
-		defer close(started)
-		m := handedOver(t, device, l)
-		m.start(t)
-		started <- m
+		m, err := handedOver(device, l)
+		if err == nil {
+			m.start(t)
+		}
+		first <- started{m, err}
 	}()
 	g := lane{"mmio", r, nil}.boot(ctx, t, Config{
 		Attachments: []Attachment{a}, Modules: driver, Job: "counted", Args: counted(t, job, args),
 	})
-	m := <-started
-	t.Cleanup(func() { m.end(t, g) })
-	return g, m
+	s := <-first
+	assert.NilError(t, s.err)
+	t.Cleanup(func() { s.m.end(t, g) })
+	return g, s.m
 }
 
 func counted(t testing.TB, job string, args any) talk.CountedArgs {
@@ -88,10 +94,72 @@ func undisturbed(t testing.TB, c talk.Counts, m *monitors) {
 // back: in the middle of bring-up, of a reset, of a first request.
 func TestUMLRestartRebind(t *testing.T) {
 	ctx := within(t, 2*patience)
-	g, m := bootMonitored(ctx, t, virtio.IDEntropy, rngDriver, "rebind", talk.RebindArgs{ID: int(virtio.IDEntropy), Times: 20})
+	g, m := bootMonitored(ctx, t, virtio.IDEntropy, rngDriver, "rebind", talk.RebindArgs{ID: int(virtio.IDEntropy), Times: 50})
 	var all []talk.Counts
 	m.harass(ctx, t, 0, 25*time.Millisecond, nil, func() error { return g.Await(ctx, "counts", &all) })
 	assert.NilError(t, g.Wait(ctx))
 	t.Logf("%d kills: %v", m.lives-1, all)
 	undisturbed(t, all[0], m)
+}
+
+// A monitor takes its doorbell along when it is killed; the kernel finds the next one by itself,
+// and its driver notices nothing.
+func TestUMLRestartReconnect(t *testing.T) {
+	const kills = 20
+	r, ctx := prepare(t), within(t, patience)
+	m := &monitors{spec: monitorSpec{Device: virtio.IDEntropy, Socket: filepath.Join(shortDir(t), "mmio")}}
+	a, err := r.MMIO(ctx, MMIOLine{m.spec.Socket, 1})
+	need(t, err)
+	m.start(t)
+	g := lane{"mmio", r, nil}.boot(ctx, t, Config{
+		Attachments: []Attachment{a}, Modules: rngDriver, Job: "counted", Args: counted(t, "draw", talk.DrawArgs{}),
+	})
+	defer m.end(t, g)
+	assert.NilError(t, g.Await(ctx, "drawing", nil))
+	m.harass(ctx, t, kills, 120*time.Millisecond, func() { assert.NilError(t, g.Say("enough", nil)) },
+		func() error { return g.Await(ctx, "drawn", nil) })
+	c := counts(ctx, t, g)
+	t.Logf("%d kills: %v", m.lives-1, c)
+	assert.Assert(t, c["connects"] > 1, "the kernel has connected anew")
+	assert.Equal(t, c["epoch"], uint32(1))
+	assert.Equal(t, c["reprobes"], uint32(0))
+	assert.Equal(t, c["broken"], uint32(0))
+}
+
+// A monitor that cannot go on where its predecessor was says so, and the driver, which has never
+// heard of such a thing, is bound anew: by itself.
+func TestUMLRestartFresh(t *testing.T) {
+	const times = 5
+	for _, way := range []struct {
+		name  string
+		amiss func(t *testing.T, m *monitors)
+	}{
+		{"device that cannot resume", func(_ *testing.T, m *monitors) { m.spec.Amnesia = true }},
+		{"record of another version", func(t *testing.T, m *monitors) {
+			ram, err := m.kept.mapRAM()
+			assert.NilError(t, err)
+			defer ram.Close()
+			version, err := ram.Span(m.kept.Pages[0]+0x934, 4)
+			assert.NilError(t, err)
+			version.Store32(0, 99)
+		}},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			ctx := within(t, patience)
+			g, m := bootMonitored(ctx, t, virtio.IDEntropy, rngDriver, "fresh", talk.FreshArgs{Times: times})
+			for range times {
+				m.kill(t)
+				way.amiss(t, m)
+				m.start(t)
+				assert.NilError(t, g.Say("fresh", nil))
+				var failures int
+				assert.NilError(t, g.Await(ctx, "read", &failures))
+			}
+			c := counts(ctx, t, g)
+			t.Log(c)
+			assert.Equal(t, c["epoch"], uint32(1+times))
+			assert.Assert(t, c["reprobes"] >= times)
+			assert.Equal(t, c["broken"], uint32(0))
+		})
+	}
 }
