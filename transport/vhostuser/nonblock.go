@@ -49,8 +49,13 @@ func signalFD(fd int, kind fdKind) {
 }
 
 // relieve takes the count out of an eventfd that was filled to the brim, so that whoever is
-// blocked in a write to it goes on.
+// blocked in a write to it goes on. One with room holds nobody, and its count is a signal that
+// the front-end has yet to see.
 func relieve(fd int) {
+	room := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	if n, err := unix.Poll(room, 0); err != nil || n > 0 {
+		return
+	}
 	var b [8]byte
 	_, _ = unix.Preadv2(fd, [][]byte{b[:]}, -1, unix.RWF_NOWAIT)
 }

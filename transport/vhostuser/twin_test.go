@@ -257,10 +257,11 @@ func talk(t testing.TB, g *vhostusertest.Guest, host net.Conn, n int) {
 // of them at a time and completes them at random, so what it has taken lies all over its ring.
 type shuffler struct {
 	queues, depth int
+	inOrder       bool // with a depth of 1
 }
 
 func (s *shuffler) Info() virtio.Info {
-	return virtio.Info{ID: 0x5555, Queues: make([]uint16, s.queues), Redo: true}
+	return virtio.Info{ID: 0x5555, Queues: make([]uint16, s.queues), Redo: true, InOrder: s.inOrder}
 }
 
 func (s *shuffler) ReadConfig([]byte, int) {}

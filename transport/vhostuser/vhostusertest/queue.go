@@ -78,7 +78,12 @@ func (q *Queue) PlaceAt(base uint16) error {
 	if err := fe.SetVringKick(q.Index, q.kick.Theirs); err != nil {
 		return err
 	}
-	return fe.SetVringCall(q.Index, q.call.Theirs)
+	return q.RenewCall()
+}
+
+// RenewCall tells the back-end again by what descriptor to call.
+func (q *Queue) RenewCall() error {
+	return q.guest.FrontEnd.SetVringCall(q.Index, q.call.Theirs)
 }
 
 // Enable enables the ring.
