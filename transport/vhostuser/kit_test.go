@@ -43,6 +43,8 @@ func (y *toy) Serve(ctx context.Context, s *virtio.Session) error {
 	y.sessions++
 	y.session = s
 	y.mu.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	errs := make(chan error, len(y.info.Queues))
 	for i := range y.info.Queues {
 		go func() {
@@ -60,6 +62,7 @@ func (y *toy) Serve(ctx context.Context, s *virtio.Session) error {
 	for range y.info.Queues {
 		if err := <-errs; first == nil {
 			first = err
+			cancel()
 		}
 	}
 	return first
