@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 
@@ -103,12 +104,13 @@ type monitors struct {
 	spec  monitorSpec
 	kept  *Handover // nil: each process waits for the kernel itself
 	files []*os.File
+	more  func(testing.TB) *os.File // a file of each process's own, or nil
 	cmd   *exec.Cmd
 	lives int
 }
 
-// start starts the next process, with further files of its own.
-func (m *monitors) start(t testing.TB, more ...*os.File) {
+// start starts the next process.
+func (m *monitors) start(t testing.TB) {
 	t.Helper()
 	spec := m.spec
 	spec.Number = m.lives
@@ -117,7 +119,12 @@ func (m *monitors) start(t testing.TB, more ...*os.File) {
 	assert.NilError(t, err)
 	m.cmd = exec.Command(os.Args[0])
 	m.cmd.Env = append(os.Environ(), monitorEnv+"="+string(text))
-	m.cmd.ExtraFiles = append(append([]*os.File(nil), m.files...), more...)
+	m.cmd.ExtraFiles = slices.Clone(m.files)
+	if m.more != nil {
+		own := m.more(t)
+		defer own.Close()
+		m.cmd.ExtraFiles = append(m.cmd.ExtraFiles, own)
+	}
 	m.cmd.Stderr = t.Output()
 	assert.NilError(t, m.cmd.Start())
 }
@@ -141,7 +148,7 @@ func (m *monitors) harass(ctx context.Context, t testing.TB, n int, most time.Du
 		case err := <-done:
 			assert.NilError(t, err, "after %d kills", i-1)
 			return
-		case <-time.After(rand.N(most)):
+		case <-time.After(randomPart(most)):
 		}
 		m.kill(t)
 		m.start(t)
@@ -150,6 +157,8 @@ func (m *monitors) harass(ctx context.Context, t testing.TB, n int, most time.Du
 		}
 	}
 }
+
+func randomPart(most time.Duration) time.Duration { return rand.N(most) }
 
 // end sees the last process to its end, which comes with the guest's.
 func (m *monitors) end(t testing.TB, g *Guest) {

@@ -3,6 +3,7 @@ package uml
 import (
 	"context"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ import (
 
 // bootMonitored boots a kernel with one device that a process of its own serves, and may be
 // killed: what the kernel hands over is kept here.
-func bootMonitored(ctx context.Context, t testing.TB, device virtio.DeviceID, driver []Module, job string, args any) (*Guest, *monitors) {
+func bootMonitored(ctx context.Context, t testing.TB, device virtio.DeviceID, driver []Module, more func(testing.TB) *os.File, job string, args any) (*Guest, *monitors) {
 	t.Helper()
 	r := prepare(t)
 	socket := filepath.Join(shortDir(t), "mmio")
@@ -32,6 +33,7 @@ func bootMonitored(ctx context.Context, t testing.TB, device virtio.DeviceID, dr
 	go func() {
 		m, err := handedOver(device, l)
 		if err == nil {
+			m.more = more
 			m.start(t)
 		}
 		first <- started{m, err}
@@ -69,7 +71,7 @@ var rngDriver = []Module{{Name: "virtio_rng"}}
 func TestUMLRestartRNG(t *testing.T) {
 	const kills, size = 100, 2 << 20
 	ctx := within(t, 2*patience)
-	g, m := bootMonitored(ctx, t, virtio.IDEntropy, rngDriver, "draw", talk.DrawArgs{Bytes: size})
+	g, m := bootMonitored(ctx, t, virtio.IDEntropy, rngDriver, nil, "draw", talk.DrawArgs{Bytes: size})
 	assert.NilError(t, g.Await(ctx, "drawing", nil))
 	var drawn int
 	m.harass(ctx, t, kills, 120*time.Millisecond, func() { assert.NilError(t, g.Say("enough", nil)) },
@@ -94,7 +96,7 @@ func undisturbed(t testing.TB, c talk.Counts, m *monitors) {
 // back: in the middle of bring-up, of a reset, of a first request.
 func TestUMLRestartRebind(t *testing.T) {
 	ctx := within(t, 2*patience)
-	g, m := bootMonitored(ctx, t, virtio.IDEntropy, rngDriver, "rebind", talk.RebindArgs{ID: int(virtio.IDEntropy), Times: 50})
+	g, m := bootMonitored(ctx, t, virtio.IDEntropy, rngDriver, nil, "rebind", talk.RebindArgs{ID: int(virtio.IDEntropy), Times: 50})
 	var all []talk.Counts
 	m.harass(ctx, t, 0, 25*time.Millisecond, nil, func() error { return g.Await(ctx, "counts", &all) })
 	assert.NilError(t, g.Wait(ctx))
@@ -146,7 +148,7 @@ func TestUMLRestartFresh(t *testing.T) {
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			ctx := within(t, patience)
-			g, m := bootMonitored(ctx, t, virtio.IDEntropy, rngDriver, "fresh", talk.FreshArgs{Times: times})
+			g, m := bootMonitored(ctx, t, virtio.IDEntropy, rngDriver, nil, "fresh", talk.FreshArgs{Times: times})
 			for range times {
 				m.kill(t)
 				way.amiss(t, m)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hypervisorless/virtio/internal/uml/talk"
+	"golang.org/x/sys/unix"
 )
 
 // mmioStats is what the glue counted, a line for each device.
@@ -75,13 +77,15 @@ var _ = job("draw", func(g *guest) error {
 	}
 	var source talk.NumberedEntropy
 	b := make([]byte, 4096)
-	for n, told := 0, false; n < args.Bytes || !told; n += len(b) {
+	n, told := 0, false
+	for n < args.Bytes || !told {
 		if _, err := io.ReadFull(f, b); err != nil {
 			return fmt.Errorf("after %d bytes: %w", n, err)
 		}
 		if err := source.Check(b); err != nil {
 			return fmt.Errorf("after %d bytes: %w", n, err)
 		}
+		n += len(b)
 		select {
 		case err := <-enough:
 			if err != nil {
@@ -90,11 +94,8 @@ var _ = job("draw", func(g *guest) error {
 			told = true
 		default:
 		}
-		if told && n+len(b) >= args.Bytes {
-			return g.say("drawn", n+len(b))
-		}
 	}
-	return nil
+	return g.say("drawn", n)
 })
 
 func openRNG() (*os.File, error) {
@@ -143,3 +144,75 @@ func readSome() error {
 	}
 	return nil
 }
+
+// write writes to the console while the harness does what it likes to the device: so many bytes,
+// and until it is told "enough".
+var _ = job("write", func(g *guest) error {
+	var args talk.ConsoleArgs
+	if err := g.args(&args); err != nil {
+		return err
+	}
+	f, err := openRaw(consoleFile)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := g.say("writing", nil); err != nil {
+		return err
+	}
+	enough := make(chan error, 1)
+	go func() { enough <- g.hear("enough", nil) }()
+	source, n, told := talk.Random('g'), 0, false
+	for n < args.Bytes || !told {
+		wrote, err := io.CopyN(f, source, 4096)
+		if err != nil {
+			return err
+		}
+		n += int(wrote)
+		select {
+		case err := <-enough:
+			if err != nil {
+				return err
+			}
+			told = true
+		default:
+		}
+	}
+	if err := unix.IoctlSetInt(int(f.Fd()), unix.TCSBRK, 1); err != nil { // all of it is on its way
+		return os.NewSyscallError("tcdrain", err)
+	}
+	return g.say("written", n)
+})
+
+// lines reads numbered lines from the console, and says "line" for each, however often it comes.
+var _ = job("lines", func(g *guest) error {
+	var args talk.LinesArgs
+	if err := g.args(&args); err != nil {
+		return err
+	}
+	f, err := openRaw(consoleFile)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := g.say("reading", nil); err != nil {
+		return err
+	}
+	bad, next := 0, 0
+	for s := bufio.NewScanner(f); next < args.Lines && s.Scan(); {
+		n, ok := talk.LineNumber(s.Text())
+		switch {
+		case s.Text() == "":
+		case !ok:
+			bad++
+		case n > next:
+			return fmt.Errorf("line %d, and %d was next", n, next)
+		default:
+			next = n + 1
+			if err := g.say("line", n); err != nil {
+				return err
+			}
+		}
+	}
+	return g.say("bad lines", bad)
+})

@@ -54,3 +54,16 @@ func (e *NumberedEntropy) Check(p []byte) error {
 	}
 	return nil
 }
+
+// LinesArgs are the arguments of the job lines, which says "reading", then "line" with the number
+// of each line that it reads from the console, and at last "bad lines", an int: how many were none.
+type LinesArgs struct{ Lines int }
+
+// Line is a line that can be told from any other, and from a part of one.
+func Line(n int) string { return fmt.Sprintf("%d %08x", n, proof(uint32(n))) }
+
+// LineNumber is the number of a Line.
+func LineNumber(text string) (n int, ok bool) {
+	_, err := fmt.Sscan(text, &n)
+	return n, err == nil && text == Line(n)
+}
