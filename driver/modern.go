@@ -191,6 +191,6 @@ func (b *pageBoot) add(name string, do func(context.Context) error) {
 	b.steps = append(b.steps, Step{Name: name, w: b.d.w, do: func(ctx context.Context) error {
 		b.d.page.mu.Lock()
 		defer b.d.page.mu.Unlock()
-		return do(ctx)
+		return b.d.page.verdict(do(ctx))
 	}})
 }

@@ -131,6 +131,15 @@ func (p *page) gone(err error) error {
 	return err
 }
 
+// verdict has what went wrong say so when the cause is a monitor that lost the device's state: then
+// the registers read as after a reset, and no answer of theirs means anything.
+func (p *page) verdict(err error) error {
+	if err != nil && p.attached && p.needsReset() {
+		return fmt.Errorf("%w: %w", ErrNeedsReset, err)
+	}
+	return err
+}
+
 // drain begins an attach: whatever a predecessor left outstanding is answered first, since the
 // next number would otherwise equal its own. The ring comes before the wait: the predecessor
 // may have died between its transaction and its ring.

@@ -31,13 +31,14 @@ const (
 type fakePage struct {
 	*fake
 	page    shmem.Span
+	doing   sync.Mutex
 	mu      sync.Mutex // queues: a test looks at the rings while the driver rings
 	offered [4]uint32
 	log     []string
 	regs    map[uint32]uint32 // as last written
 	queues  [2]map[uint32]uint32
 	gate    atomic.Bool
-	mute    bool // answers no more
+	mute    atomic.Bool // answers no more
 	answer  func(reg, value uint32) (result uint32, ok bool)
 	before  func() // of each answer
 }
@@ -105,8 +106,10 @@ func (f *fakePage) started(c driver.Config) *driver.Device {
 }
 
 func (f *fakePage) rung() {
+	f.doing.Lock()
+	defer f.doing.Unlock()
 	seq := f.page.Load32(pgSeq)
-	if seq == f.page.Load32(pgAck) || f.mute {
+	if seq == f.page.Load32(pgAck) || f.mute.Load() {
 		return
 	}
 	cmd, value := f.page.Load32(pgCmd), f.page.Load32(pgVal)

@@ -53,14 +53,14 @@ func TestPage_Drain(t *testing.T) {
 func TestPage_DrainWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakePage(t, 1)
-		f.mute = true
+		f.mute.Store(true)
 		f.page.Store32(pgSeq, 0x12)
 		d := f.find()
 		done := make(chan error, 1)
 		go func() { done <- d.Start(t.Context(), driver.Config{Sizes: []uint16{8}}) }()
 		time.Sleep(time.Second)
 		assert.Equal(t, f.page.Load32(pgSeq), uint32(0x12), "written over a predecessor's transaction")
-		f.mute = false
+		f.mute.Store(false)
 		f.rung()
 		assert.NilError(t, <-done)
 	})
@@ -116,13 +116,13 @@ func TestHVL_03_MemoryAfterTheReset(t *testing.T) {
 		r := driver.Request{In: make([]byte, 100)}
 		_, err := d.Queue(0).Submit(&r)
 		assert.NilError(t, err)
-		f.mute = true
+		f.mute.Store(true)
 		assert.ErrorIs(t, d.Reset(t.Context()), driver.ErrNoAnswer)
 		assert.ErrorIs(t, r.Wait(t.Context()), driver.ErrReset)
 		assert.Assert(t, !free(), "memory of a device that has not let go was given away")
 		_, err = d.Queue(0).Submit(&r)
 		assert.ErrorIs(t, err, driver.ErrReset)
-		f.mute = false
+		f.mute.Store(false)
 		f.rung()
 		assert.NilError(t, d.Reset(t.Context()))
 		assert.Assert(t, free(), "memory was lost")
@@ -226,7 +226,7 @@ func TestHVL_08_BoundedWaits(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFakePage(t, 1)
 				d := f.started(driver.Config{})
-				f.mute = true
+				f.mute.Store(true)
 				ctx, stop := context.WithCancel(t.Context())
 				gone := make(chan struct{})
 				go func() {
@@ -245,7 +245,7 @@ func TestHVL_08_BoundedWaits(t *testing.T) {
 				seq := f.page.Load32(pgSeq)
 				assert.ErrorIs(t, d.WriteConfig(t.Context(), []byte{1}, 0), driver.ErrDetached)
 				assert.Equal(t, f.page.Load32(pgSeq), seq)
-				f.mute = false
+				f.mute.Store(false)
 				f.rung()
 				assert.NilError(t, d.Start(t.Context(), driver.Config{Sizes: []uint16{8}}))
 			})

@@ -40,7 +40,7 @@ func (d *Device) control(what string, do func() error) error {
 	}
 	d.page.mu.Lock()
 	defer d.page.mu.Unlock()
-	if err := d.w.guarded(do); err != nil {
+	if err := d.w.guarded(func() error { return d.page.verdict(do()) }); err != nil {
 		return fmt.Errorf("driver: %v: %s: %w", d, what, err)
 	}
 	return nil

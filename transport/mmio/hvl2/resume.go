@@ -78,8 +78,14 @@ func (s *Slot) whereItWas(i int) (vring.Config, error) {
 		return c, err
 	}
 	c.Start = used.Load16(usedIdx)
-	if s.inflight != nil {
+	switch {
+	case s.inflight == nil:
+	case live(s.status):
 		c.Redo = s.inflight[i].unfinished(c.Start, c.Size)
+	default:
+		// Nothing was taken yet. A predecessor that keeps no journal enabled the queue without
+		// clearing what an older life left in it.
+		s.clearInflight(i)
 	}
 	return c, nil
 }

@@ -37,8 +37,13 @@ func (s *Slot) fixed() {
 	s.store(OffRequired, 0)
 	s.store(OffOptional, 0)
 	s.store(recVersion, recordVersion)
-	s.store(recInflightOff, uint32(s.place.InflightOff))
-	s.store(recInflightLen, uint32(s.place.InflightSize))
+	// Only words that are kept are worth anything to a successor.
+	var off, size uint64
+	if s.inflight != nil {
+		off, size = s.place.InflightOff, s.place.InflightSize
+	}
+	s.store(recInflightOff, uint32(off))
+	s.store(recInflightLen, uint32(size))
 }
 
 const noRegion = ^uint32(0)
