@@ -13,8 +13,16 @@ import (
 )
 
 // attachMMIO serves the devices for Linux's virtio_mmio.c over slots of hvl-v2, all on one
-// doorbell. A kernel that comes after another gets the same devices.
+// doorbell.
 func attachMMIO(t testing.TB, r *Rig, devices ...virtio.Backend) Attachment {
+	t.Helper()
+	a, err := r.MMIO(t.Context(), serveMMIO(t, devices...))
+	need(t, err)
+	return a
+}
+
+// serveMMIO serves the devices on a doorbell. A kernel that comes after another gets the same.
+func serveMMIO(t testing.TB, devices ...virtio.Backend) MMIOLine {
 	t.Helper()
 	socket := filepath.Join(shortDir(t), "mmio")
 	listener, err := ListenMMIO(socket)
@@ -39,7 +47,5 @@ func attachMMIO(t testing.TB, r *Rig, devices ...virtio.Backend) Attachment {
 			}
 		}
 	})
-	a, err := r.MMIO(t.Context(), MMIOLine{socket, len(devices)})
-	need(t, err)
-	return a
+	return MMIOLine{socket, len(devices)}
 }

@@ -216,3 +216,36 @@ var _ = job("lines", func(g *guest) error {
 	}
 	return g.say("bad lines", bad)
 })
+
+// several uses a console and all sources of entropy there are, and says "words" with one word of
+// each of these.
+var _ = job("several", func(g *guest) error {
+	if err := use(consoleID, 0); err != nil {
+		return err
+	}
+	const class = "/sys/class/misc/hw_random/"
+	all, err := readTrimmed(class + "rng_available")
+	if err != nil {
+		return err
+	}
+	f, err := os.Open("/dev/hwrng")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var words [][]byte
+	for name := range strings.FieldsSeq(all) {
+		if !strings.HasPrefix(name, "virtio_rng") {
+			continue
+		}
+		if err := os.WriteFile(class+"rng_current", []byte(name), 0); err != nil {
+			return err
+		}
+		b := make([]byte, 4096)
+		if _, err := io.ReadFull(f, b); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		words = append(words, b[len(b)-8:])
+	}
+	return g.say("words", words)
+})
