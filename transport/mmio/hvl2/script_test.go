@@ -25,7 +25,7 @@ const (
 	memOff  = 0x10000
 	memSize = 0x20000
 	winSize = memOff + memSize
-	hang    = 20 * time.Second // only ever reached by a test that fails
+	hang    = 10 * time.Second // only ever reached by a test that fails
 )
 
 // place is where the tests' slot lies. The in-flight words are enough for four queues.

@@ -38,6 +38,8 @@ func (d *toy) Serve(ctx context.Context, s *virtio.Session) error {
 		return d.serve(ctx, s)
 	}
 	n := len(d.Info().Queues)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	left := make(chan error, n)
 	for i := range n {
 		go func() { left <- s.Queue(i).Handle(ctx, echo) }()
@@ -46,6 +48,7 @@ func (d *toy) Serve(ctx context.Context, s *virtio.Session) error {
 	for range n {
 		if e := <-left; err == nil {
 			err = e
+			stop()
 		}
 	}
 	return err
@@ -63,3 +66,6 @@ func echo(c *vring.Chain) error {
 
 // inOrder is a toy that completes in order.
 func inOrder() *toy { return &toy{info: virtio.Info{InOrder: true}} }
+
+// redoing is a toy that completes out of order, and bears requests that are done twice.
+func redoing() *toy { return &toy{info: virtio.Info{Redo: true}} }

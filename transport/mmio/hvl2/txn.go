@@ -50,6 +50,9 @@ func (s *Slot) transact() (busy bool) {
 	}
 	s.pending = nil
 	s.refreshView()
+	if !live(s.status) {
+		s.refreshConfig() // a device tells of changes to a session only
+	}
 	s.ack = s.seq
 	if s.result != Done {
 		s.stats.refusals.Add(1)
