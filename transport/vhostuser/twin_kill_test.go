@@ -14,12 +14,16 @@ import (
 
 	"gotest.tools/v3/assert"
 
+	"github.com/hypervisorless/virtio/internal/emulator"
 	"github.com/hypervisorless/virtio/transport/vhostuser/vhostusertest"
 )
 
 // kills is how often a back-end process is killed with SIGKILL in one test.
 func kills() int {
-	if testing.Short() {
+	switch {
+	case emulator.Here():
+		return 8 // a process is long in coming
+	case testing.Short():
 		return 20
 	}
 	return 150
