@@ -104,6 +104,11 @@ func (c *conn) take(h header, p []byte) error {
 			err = c.advance()
 		}
 	}
+	var lost *startError
+	if errors.As(err, &lost) && !rules[h.request].ring() {
+		c.refuse(h.request, err)
+		err = nil // what was asked for is done
+	}
 	if reply == nil && !rules[h.request].answered && h.flags&flagNeedReply != 0 && c.has(protoReplyAck) {
 		reply = c.u64(0)
 		if err != nil {
@@ -121,11 +126,16 @@ func (c *conn) take(h header, p []byte) error {
 		return fmt.Errorf("%v: %w", h.request, end.error)
 	}
 	if err != nil {
-		if c.refused++; c.refused == 1 {
-			c.s.log.Warn("request refused, further ones of the connection are only counted", "request", h.request, "err", err)
-		}
+		c.refuse(h.request, err)
 	}
 	return nil
+}
+
+// refuse logs what was wrong with a request that does not end the connection, for the first one.
+func (c *conn) refuse(r request, err error) {
+	if c.refused++; c.refused == 1 {
+		c.s.log.Warn("request refused, further ones of the connection are not logged", "request", r, "err", err)
+	}
 }
 
 // payload is where a reply of n bytes goes.

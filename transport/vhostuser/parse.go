@@ -37,6 +37,11 @@ type rule struct {
 	answered bool
 }
 
+// ring reports whether the request is about one queue.
+func (r rule) ring() bool {
+	return r.payload == statePayload || r.payload == addrPayload || r.fds == vringFD
+}
+
 // fdRule says how many descriptors come with a request.
 type fdRule uint8
 

@@ -24,12 +24,23 @@ func (c *conn) advance() (first error) {
 			r.failed = true
 			c.s.raiseErr(i)
 			if first == nil {
-				first = fmt.Errorf("queue %d cannot be started: %w", i, err)
+				first = &startError{i, err}
 			}
 		}
 	}
 	return first
 }
+
+// startError is a queue that is described in full and cannot be started.
+type startError struct {
+	queue int
+	err   error
+}
+
+func (e *startError) Error() string {
+	return fmt.Sprintf("queue %d cannot be started: %v", e.queue, e.err)
+}
+func (e *startError) Unwrap() error { return e.err }
 
 // start hands a ring to the device, and begins the session with the first one unless the
 // front-end says itself when the driver is ready.
