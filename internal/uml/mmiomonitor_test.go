@@ -18,6 +18,8 @@ import (
 	"github.com/hypervisorless/virtio/backend/console"
 	"github.com/hypervisorless/virtio/backend/rng"
 	"github.com/hypervisorless/virtio/internal/uml/talk"
+	"github.com/hypervisorless/virtio/shmem"
+	"github.com/hypervisorless/virtio/transport/mmio/hvl2"
 	"github.com/hypervisorless/virtio/virtio"
 )
 
@@ -86,8 +88,25 @@ func monitored(spec monitorSpec, socket func() (net.Conn, error)) (virtio.Backen
 			return nil, err
 		}
 		return console.New(console.Options{Ports: []console.Port{{Endpoint: conn}}})
+	case virtio.IDNet:
+		return address{}, nil
 	}
 	return nil, fmt.Errorf("no device of type %d", spec.Device)
+}
+
+// address is a network device as far as its driver's bring-up goes: it has an address.
+type address struct{}
+
+func (address) Info() virtio.Info {
+	const mac = 5 // VIRTIO_NET_F_MAC
+	return virtio.Info{ID: virtio.IDNet, Features: virtio.FeatureSet(mac), Queues: make([]uint16, 2), ConfigLen: 6, InOrder: true}
+}
+
+func (address) ReadConfig(p []byte, off int) { copy(p, []byte{2, 0, 0, 0, 0, 1}[off:]) }
+
+func (address) Serve(ctx context.Context, _ *virtio.Session) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 // amnesiac is a device that completes in any order, as far as its transport knows.
@@ -178,3 +197,20 @@ func handedOver(device virtio.DeviceID, l *net.UnixListener) (*monitors, error) 
 	}
 	return &monitors{spec: monitorSpec{Device: device, Pages: h.Pages}, files: []*os.File{h.RAM, h.Bell}, kept: h}, nil
 }
+
+// page is the device's slot page. Stores to it are the test's, in the place of a monitor.
+func (m *monitors) page(t testing.TB) shmem.Span {
+	t.Helper()
+	ram, err := m.kept.mapRAM()
+	assert.NilError(t, err)
+	t.Cleanup(func() { assert.Check(t, ram.Close()) })
+	page, err := ram.Span(m.kept.Pages[0], hvl2.PageSize)
+	assert.NilError(t, err)
+	return page
+}
+
+// word is a word of the slot page.
+func (m *monitors) word(t testing.TB, off uint64) uint32 { return m.page(t).Load32(off) }
+
+// forget makes the record in the slot page one that no monitor understands.
+func (m *monitors) forget(t testing.TB) { m.page(t).Store32(0x934, 99) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -249,3 +250,53 @@ var _ = job("several", func(g *guest) error {
 	}
 	return g.say("words", words)
 })
+
+// bind does what it hears, several things at once: it takes a device from its driver or gives it
+// back, uses it, looks at it, until "enough". What came of it is said, as a string.
+var _ = job("bind", func(g *guest) error {
+	var args talk.BindArgs
+	if err := g.args(&args); err != nil {
+		return err
+	}
+	d, err := deviceOf(args.ID)
+	if err != nil {
+		return err
+	}
+	for m := <-g.in; m.Name != "enough"; m = <-g.in {
+		go func() {
+			text, err := bindWord(d, m.Name)
+			if err != nil {
+				text = "error: " + err.Error()
+			}
+			if err := g.say(m.Name, text); err != nil {
+				fmt.Println("guest:", err)
+			}
+		}()
+	}
+	return nil
+})
+
+func bindWord(d talk.Device, word string) (string, error) {
+	switch word {
+	case "unbind", "bind":
+		return "", os.WriteFile(filepath.Join("/sys/bus/virtio/drivers", d.Driver, word), []byte(d.Name), 0)
+	case "use": // for as long as the harness is patient
+		for use(d.ID, 0) != nil {
+			time.Sleep(10 * time.Millisecond)
+		}
+		return "", nil
+	case "odd":
+		all, err := mmioCounts()
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprint(all[0]["odd"]), nil
+	case "address":
+		found, err := filepath.Glob(filepath.Join(devices, d.Name, "net/*/address"))
+		if err != nil || len(found) != 1 {
+			return "", fmt.Errorf("%v has the addresses %v", d, found)
+		}
+		return readTrimmed(found[0])
+	}
+	return "", fmt.Errorf("what is %q", word)
+}

@@ -67,3 +67,10 @@ func LineNumber(text string) (n int, ok bool) {
 	_, err := fmt.Sscan(text, &n)
 	return n, err == nil && text == Line(n)
 }
+
+// BindArgs are the arguments of the job bind, which does what it is told with the words "unbind",
+// "bind", "use", "odd" and "address", and says the same word with what came of it, a string. It
+// ends at "enough".
+type BindArgs struct {
+	ID int // of the device
+}
