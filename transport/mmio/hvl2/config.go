@@ -44,5 +44,6 @@ func (s *Slot) writeConfig(off, width, val uint32) Result {
 	var p [4]byte
 	binary.LittleEndian.PutUint32(p[:], val)
 	s.dev.WriteConfig(p[:width], int(off))
+	s.refreshConfig()
 	return Done
 }

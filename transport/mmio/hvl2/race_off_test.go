@@ -1,0 +1,5 @@
+//go:build !race
+
+package hvl2
+
+const raceEnabled = false
