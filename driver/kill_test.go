@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 	"gotest.tools/v3/assert"
 
+	"github.com/hypervisorless/virtio/internal/emulator"
 	"github.com/hypervisorless/virtio/notify"
 	"github.com/hypervisorless/virtio/shmem"
 )
@@ -266,7 +267,7 @@ func dup(t *testing.T, f *os.File) *os.File {
 func (s *killSide) launch() {
 	s.rig.t.Helper()
 	s.out = new(bytes.Buffer)
-	s.proc = exec.Command(os.Args[0], "-test.run=^TestKillProcess$", "-test.timeout=0")
+	s.proc = emulator.Command(os.Args[0], "-test.run=^TestKillProcess$", "-test.timeout=0")
 	s.proc.Env = append(os.Environ(), killRole+"="+s.role, "GOMAXPROCS=2")
 	s.proc.ExtraFiles = s.rig.files
 	s.proc.Stdout, s.proc.Stderr = io.Discard, s.out
