@@ -16,6 +16,8 @@ type writable struct {
 }
 
 func (w *writable) WriteConfig(p []byte, off int) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.wrote, w.off = append([]byte(nil), p...), off
 	copy(w.config[off:], p)
 	return nil
@@ -42,8 +44,10 @@ func TestConfig(t *testing.T) {
 		assert.ErrorIs(t, err, vu.ErrNoConfig)
 	}
 	assert.NilError(t, fe.SetConfig(2, []byte("XY")))
+	w.mu.Lock()
 	assert.Equal(t, string(w.wrote), "XY")
 	assert.Equal(t, w.off, 2)
+	w.mu.Unlock()
 	for _, off := range []uint32{7, 8, 1<<32 - 1} {
 		assert.ErrorIs(t, fe.SetConfig(off, []byte("no")), vu.ErrRefused)
 	}
