@@ -149,7 +149,8 @@ func (p *page) drain(ctx context.Context) error {
 	if err := p.check(); err != nil {
 		return p.gone(err)
 	}
-	if err := p.w.opts.Line.Raise(); err != nil {
+	err := p.w.opts.Line.Raise()
+	if err != nil {
 		return err
 	}
 	p.seq = p.load(hvl2.OffTxnSeq)

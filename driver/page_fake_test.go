@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"gotest.tools/v3/assert"
 
@@ -40,7 +41,8 @@ type fakePage struct {
 	gate    atomic.Bool
 	mute    atomic.Bool // answers no more
 	answer  func(reg, value uint32) (result uint32, ok bool)
-	before  func() // of each answer
+	before  func()   // of each answer
+	shadow  sync.Map // what it stored last, by offset
 }
 
 type pageLine struct {
@@ -66,10 +68,16 @@ func newFakePage(t testing.TB, queues int) *fakePage {
 		{pgUsedEvents, 5}, {pgConfigEvents, 0}, {0x840, addrBase}, {0x848, memAt}, {0x850, memBytes},
 		{0x858, pageAt}, {0x860, 8}, {0x864, uint32(queues)}, {0, 0x74726976},
 	} {
-		f.page.Store32(uint64(w[0]), w[1])
+		f.put(uint64(w[0]), w[1])
 	}
 	f.directory(1)
 	return f
+}
+
+// put is every store of the device to its page.
+func (f *fakePage) put(off uint64, v uint32) {
+	f.shadow.Store(off, v)
+	f.page.Store32(off, v)
 }
 
 // directory names the page as the one device.
@@ -119,7 +127,7 @@ func (f *fakePage) rung() {
 		entry += fmt.Sprintf("/%d", width)
 	}
 	f.log = append(f.log, entry)
-	f.page.Store32(pgFeatures, 0xbad) // the view is of no worth before the acknowledgement
+	f.put(pgFeatures, 0xbad) // the view is of no worth before the acknowledgement
 	result, ok := uint32(0), false
 	if f.answer != nil {
 		result, ok = f.answer(reg, value)
@@ -133,8 +141,8 @@ func (f *fakePage) rung() {
 	if f.before != nil {
 		f.before()
 	}
-	f.page.Store32(pgResult, result)
-	f.page.Store32(pgAck, seq)
+	f.put(pgResult, result)
+	f.put(pgAck, seq)
 	f.line.Wake()
 }
 
@@ -144,11 +152,11 @@ func (f *fakePage) execute(reg, value uint32) (result uint32) {
 	case reg == pgStatus && value == 0:
 		f.regs, f.queues = map[uint32]uint32{}, [2]map[uint32]uint32{}
 		f.gate.Store(false)
-		f.page.Store32(pgStatus, 0)
+		f.put(pgStatus, 0)
 	case f.gate.Load():
 		return 3
 	case reg == pgStatus:
-		f.page.Store32(pgStatus, value|f.page.Load32(pgStatus)&0x40)
+		f.put(pgStatus, value|f.page.Load32(pgStatus)&0x40)
 	case reg == pgQueueReset:
 		f.queues[sel] = nil
 	case (reg == 0x38 || reg == pgReady || reg >= 0x80 && reg < 0xa8) && sel < 2:
@@ -170,9 +178,9 @@ func (f *fakePage) view() {
 	if sel := f.regs[0x30]; sel < f.page.Load32(0x864) {
 		sizeMax, ready = 256, f.queues[sel][pgReady]
 	}
-	f.page.Store32(pgFeatures, features)
-	f.page.Store32(pgSizeMax, sizeMax)
-	f.page.Store32(pgReady, ready)
+	f.put(pgFeatures, features)
+	f.put(pgSizeMax, sizeMax)
+	f.put(pgReady, ready)
 }
 
 // ringOf is the device's view of queue i.
@@ -189,14 +197,24 @@ func (f *fakePage) ringOf(i int) *usedRing {
 
 // event is what the device does after it has used buffers, or changed its configuration.
 func (f *fakePage) event(word uint64) {
-	f.page.Store32(word, f.page.Load32(word)+1)
+	f.put(word, f.page.Load32(word)+1)
 	f.line.Wake()
 }
 
 // breakDown is a monitor that came up without the state it had.
 func (f *fakePage) breakDown() {
 	f.gate.Store(true)
-	f.page.Store32(pgEpoch, f.page.Load32(pgEpoch)+1)
-	f.page.Store32(pgStatus, f.page.Load32(pgStatus)|0x40)
+	f.put(pgEpoch, f.page.Load32(pgEpoch)+1)
+	f.put(pgStatus, f.page.Load32(pgStatus)|0x40)
 	f.event(pgConfigEvents)
+}
+
+// until waits for what another goroutine will do to shared memory.
+func until(t testing.TB, done func() bool) {
+	t.Helper()
+	for begun := time.Now(); !done(); time.Sleep(time.Millisecond) {
+		if time.Since(begun) > hang {
+			t.Fatal("hangs")
+		}
+	}
 }
