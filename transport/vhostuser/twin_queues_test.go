@@ -61,12 +61,14 @@ func startLoad(t *testing.T, w *requests) *load {
 	return l
 }
 
-// end stops giving the device new requests; none may be left.
+// finish stops giving the device new requests; none may be left.
 func (l *load) finish(t *testing.T) {
 	t.Helper()
 	close(l.stop)
 	await(t, l.done, "end of the load")
-	l.some(t, 1)
+	if !t.Failed() {
+		l.some(t, 1)
+	}
 }
 
 // Queue 1 is enabled when queue 0 is served already, is disabled under load and enabled again, or
@@ -83,6 +85,9 @@ func TestVhostUser_QueueComesAndGoes(t *testing.T) {
 		{"any order, inflight", &shuffler{queues: 2, depth: 12}, true},
 	} {
 		for _, way := range []string{"disable", "stop"} {
+			if t.Failed() {
+				return // the others would hang, too
+			}
 			t.Run(fmt.Sprintf("%s/%s", device.name, way), func(t *testing.T) {
 				g := newGuest(t, vhostusertest.Options{Sizes: []uint16{32, 32}, Regions: memories[1], EventIdx: true, Inflight: device.inflight, Acked: true})
 				assert.NilError(t, g.Negotiate(dial(t, listen(t, device.shuffler))))
