@@ -121,19 +121,22 @@ static inline void hvl2_store(struct hvl2_slot *slot, u32 off, u32 val)
 #define hvl2_say(slot, fmt, ...) pr_warn(HVL2_DRIVER ".%d: " fmt "\n", (slot)->id, ##__VA_ARGS__)
 
 /*
- * hvl2_check looks whether the device can go on. Drivers of Linux ignore NEEDS_RESET and a probe
- * that failed is never tried again; so it is done for them. Not for a device that no driver has
- * begun to use: whoever begins will hear of it. The work looks again whether it is wanted.
+ * hvl2_wanted reports whether the device has to be probed again. Drivers of Linux ignore
+ * NEEDS_RESET, and a probe that failed is never tried again; so it is done for them. Not for a
+ * device that no driver has begun to use: whoever begins will hear of it.
  */
-static bool hvl2_lost(struct hvl2_slot *slot)
+static bool hvl2_wanted(struct hvl2_slot *slot)
 {
-	return slot->silent || (hvl2_load(slot, HVL2_STATUS) & HVL2_NEEDS_RESET) ||
-	       hvl2_load(slot, HVL2_EPOCH) != slot->epoch;
+	if (slot->again)
+		return true;
+	return slot->pdev->dev.driver && slot->driven &&
+	       (slot->silent || (hvl2_load(slot, HVL2_STATUS) & HVL2_NEEDS_RESET) ||
+		hvl2_load(slot, HVL2_EPOCH) != slot->epoch);
 }
 
 static void hvl2_check(struct hvl2_slot *slot)
 {
-	if (slot->pdev && !slot->leaving && (slot->again || (slot->driven && hvl2_lost(slot))))
+	if (slot->pdev && !slot->leaving && hvl2_wanted(slot))
 		schedule_delayed_work(&slot->work, HVL2_REPROBE);
 }
 
@@ -427,7 +430,7 @@ static void hvl2_work(struct work_struct *work)
 		hvl2_settle(slot);
 		return;
 	}
-	if (!slot->again && !(slot->pdev->dev.driver && slot->driven && hvl2_lost(slot)))
+	if (!hvl2_wanted(slot))
 		return;
 	slot->reprobes++;
 	hvl2_say(slot, "the device started afresh: probing it again");

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -182,6 +183,7 @@ func randomPart(most time.Duration) time.Duration { return rand.N(most) }
 // end sees the last process to its end, which comes with the guest's.
 func (m *monitors) end(t testing.TB, g *Guest) {
 	g.Kill()
+	_ = m.cmd.Process.Signal(syscall.SIGCONT) // should it be frozen
 	assert.Check(t, m.cmd.Wait())
 	if m.kept != nil {
 		assert.Check(t, m.kept.Close())
