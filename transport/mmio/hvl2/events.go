@@ -30,10 +30,18 @@ func (s *Slot) countUsed(queue int) (counted bool) {
 	var err error // a window that is gone is for the scan to find
 	func() {
 		defer shmem.Recover(&err, shmem.Guard())
-		s.store(OffUsedEvents, s.events.used+1)
+		s.page.Store32(OffUsedEvents, s.events.used+1)
 		s.events.used++
 	}()
 	return err == nil
+}
+
+// owe counts the event that a predecessor may have owed.
+func (s *Slot) owe() {
+	s.events.mu.Lock()
+	defer s.events.mu.Unlock()
+	s.events.used++
+	s.store(OffUsedEvents, s.events.used)
 }
 
 // want says whether a queue's notifications are to be sent from now on.

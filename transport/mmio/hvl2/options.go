@@ -86,6 +86,9 @@ func (p *Place) check() error {
 			return fmt.Errorf("%s, %#x, is not a multiple of %#x", v.what, v.n, uint64(PageSize))
 		}
 	}
+	if p.MemSize == 0 {
+		return errors.New("the memory is empty")
+	}
 	if p.InflightOff%4 != 0 || p.InflightOff > 1<<32-1 || p.InflightSize > 1<<32-1 {
 		return fmt.Errorf("in-flight words at %#x, %d bytes: a multiple of 4 within 32 bits is needed", p.InflightOff, p.InflightSize)
 	}

@@ -99,9 +99,6 @@ func (s *Slot) tellResumed() {
 	case s.status&virtio.NeedsReset != 0:
 		s.countConfig()
 	case live(s.status):
-		s.events.mu.Lock()
-		s.events.used++
-		s.store(OffUsedEvents, s.events.used)
-		s.events.mu.Unlock()
+		s.owe()
 	}
 }
