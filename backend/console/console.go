@@ -28,9 +28,10 @@ type Options struct {
 	// Emergency, if not nil, offers EMERG_WRITE and receives each byte a driver writes that way
 	// (5.3.4), at any time, one Write at a time. It must not block: the transport waits.
 	Emergency io.Writer
-	// ColumnsFirst sends the size of a window in control messages as the specification has it,
-	// columns before rows. Linux reads rows before columns, so that is the default.
-	ColumnsFirst bool
+	// RowsFirst sends the size of a window in control messages as Linux read it before 6.15 (and
+	// before the long-term releases of 2025): rows, then columns. The specification, and Linux
+	// since, have the columns first.
+	RowsFirst bool
 }
 
 // Device is a console device (5.3). All methods are safe for concurrent use, Serve excepted.

@@ -103,11 +103,11 @@ func (l *life) message(port int, e event) (b []byte, need int) {
 		b = append(b, l.d.ports[port].Name...) // what does not fit is cut off
 	case tellSize:
 		w := l.d.ports[port].window
-		if l.d.opts.ColumnsFirst {
+		if l.d.opts.RowsFirst {
 			w.cols, w.rows = w.rows, w.cols
 		}
-		b = binary.LittleEndian.AppendUint16(b, w.rows)
 		b = binary.LittleEndian.AppendUint16(b, w.cols)
+		b = binary.LittleEndian.AppendUint16(b, w.rows)
 		need = len(b)
 	}
 	l.text = b

@@ -122,7 +122,7 @@ func TestCON_06_OrderOfControlMessages(t *testing.T) {
 		l.command(0, driverKnows, 1)
 		assert.Equal(t, l.heard(), "0 CONSOLE 1")
 		assert.Equal(t, l.heard(), "0 OPEN 1")
-		assert.Equal(t, l.heard(), "0 RESIZE 0 24 80")
+		assert.Equal(t, l.heard(), "0 RESIZE 0 80 24")
 
 		// Linux throws away what arrives before it opened the port.
 		addr = l.receive(4, 64)
@@ -186,21 +186,25 @@ func TestCON_07_Resize(t *testing.T) {
 			l.start()
 			l.console.Resize(0, 90, 30)
 			assert.Equal(t, l.configs.Load(), int32(2), "the driver did not ask for SIZE")
+			l.stop()
+			l.start(FeatureSize)
+			synctest.Wait()
+			assert.Equal(t, l.configs.Load(), int32(3), "Linux reads the size when it changes, not when it starts")
 		})
 	})
-	for name, columnsFirst := range map[string]bool{"rows first": false, "columns first": true} {
+	for name, rowsFirst := range map[string]bool{"rows first": true, "columns first": false} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				o, _ := two()
-				o.ColumnsFirst = columnsFirst
+				o.RowsFirst = rowsFirst
 				c, _ := net.Pipe()
 				o.Ports = append(o.Ports, Port{Endpoint: c}) // a second console
 				l := newLink(t, o, FeatureMultiport, FeatureSize)
 				want := func(port, cols, rows string) string {
-					if columnsFirst {
-						return port + " RESIZE 0 " + cols + " " + rows
+					if rowsFirst {
+						return port + " RESIZE 0 " + rows + " " + cols
 					}
-					return port + " RESIZE 0 " + rows + " " + cols
+					return port + " RESIZE 0 " + cols + " " + rows
 				}
 				l.command(0, driverReady, 1)
 				for range 3 {
@@ -282,7 +286,7 @@ func TestDRV_39_ControlQueues(t *testing.T) {
 		assert.Equal(t, l.heard(), "0 OPEN 1")
 		l.offer(queueControlReceive, vringtest.Writable(buf, 8))
 		assert.Equal(t, l.used(queueControlReceive).Len, uint32(0), "half a size is of no use")
-		assert.Equal(t, l.heard(), "0 RESIZE 0 24 80")
+		assert.Equal(t, l.heard(), "0 RESIZE 0 80 24")
 		assert.Check(t, l.dev.Live())
 	})
 }

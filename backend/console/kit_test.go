@@ -134,7 +134,7 @@ func TestKitMultiport(t *testing.T) {
 				says(message(0, ready, 1)),
 				hears(message(0, add, 1)), hears(message(1, add, 1)),
 				says(message(0, portReady, 1)),
-				hears(message(0, isConsole, 1)), hears(message(0, open, 1)), hears(message(0, resize, 0, 24, 0, 80, 0)),
+				hears(message(0, isConsole, 1)), hears(message(0, open, 1)), hears(message(0, resize, 0, 80, 0, 24, 0)),
 				says(message(1, portReady, 1)),
 				hears(message(1, name, 1, []byte("data")...)), hears(message(1, open, 1)),
 				says(message(0, open, 1)), says(message(1, open, 1)),

@@ -43,15 +43,17 @@ func (d *Device) begin(s *virtio.Session) *life {
 	}
 	d.mu.Lock()
 	d.life = l
-	stale := d.stale && s.Features().Has(FeatureSize)
+	// The driver may have read it before it changed; and without control messages Linux reads the
+	// size of a window only when it is told that it changed.
+	news := s.Features().Has(FeatureSize) && (d.stale || !l.multiport)
 	d.stale = false
 	for i, p := range d.ports {
 		l.ports[i].open.Store(!l.multiport)
 		l.mourn(p)
 	}
 	d.mu.Unlock()
-	if stale {
-		s.ConfigChanged() // the driver may have read it before
+	if news {
+		s.ConfigChanged()
 	}
 	return l
 }

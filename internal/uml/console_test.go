@@ -25,7 +25,7 @@ func newConsole(t testing.TB, names ...string) (*console.Device, []net.Conn) {
 		ports = append(ports, console.Port{Name: name, Endpoint: theirs})
 		ends = append(ends, ours)
 	}
-	d, err := console.New(console.Options{Ports: ports, ColumnsFirst: true})
+	d, err := console.New(console.Options{Ports: ports})
 	assert.NilError(t, err)
 	t.Cleanup(func() { assert.Check(t, d.Close()) })
 	return d, ends
@@ -102,6 +102,7 @@ func resize(ctx context.Context, t testing.TB, g *Guest, d *console.Device) {
 	t.Helper()
 	var size talk.Size
 	assert.NilError(t, g.Await(ctx, "size", &size))
+	assert.Equal(t, size, talk.Size{Cols: 80, Rows: 24})
 	d.Resize(0, 132, 43)
 	assert.NilError(t, g.Await(ctx, "size", &size))
 	assert.Equal(t, size, talk.Size{Cols: 132, Rows: 43})
