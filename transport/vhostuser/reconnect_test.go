@@ -133,3 +133,32 @@ func TestVhostUser_ReconnectWithInflight(t *testing.T) {
 		})
 	}
 }
+
+// After the death of a back-end nobody knows where it was, so front-ends say different things
+// about where a ring begins. With a record it does not matter.
+func TestVhostUser_ReconnectWithAnyBase(t *testing.T) {
+	for name, base := range map[string]func(q *vhostusertest.Queue) uint16{
+		"used index":      func(q *vhostusertest.Queue) uint16 { return q.UsedIdx() },
+		"available index": func(q *vhostusertest.Queue) uint16 { return q.Offered() },
+		"zero":            func(*vhostusertest.Queue) uint16 { return 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := listen(t, &shuffler{queues: 1, depth: 12})
+			g := newGuest(t, vhostusertest.Options{Sizes: []uint16{64}, Inflight: true, Acked: true})
+			assert.NilError(t, g.Dial(path))
+			w := turned(g, 0)
+			for range 20 {
+				w.some(t, 40)
+				for w.step(t, true) == 0 {
+				}
+				assert.NilError(t, g.Detach())
+				assert.NilError(t, g.Negotiate(dial(t, path)))
+				assert.NilError(t, g.Share())
+				assert.NilError(t, g.Queues[0].PlaceAt(base(g.Queues[0])))
+				assert.NilError(t, g.Queues[0].Enable())
+				assert.NilError(t, g.Ready())
+			}
+			w.some(t, 40)
+		})
+	}
+}

@@ -26,8 +26,9 @@ func (c *conn) takeUp(i int, config *vring.Config) (err error) {
 	}
 	config.Journal = r.journal
 	n := uint16(len(redo))
-	// A front-end that outlived us gives the used index for where to begin, for want of better.
-	if r.base == used+n || r.journal.shared && r.base == used {
+	// A front-end that outlived a back-end cannot know where that was: some say the used index,
+	// some the available one. Its record does, and the reference back-end goes by that alone.
+	if r.base == used+n || r.journal.shared {
 		config.Start, config.Redo = used, redo
 		return nil
 	}
