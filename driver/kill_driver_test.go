@@ -17,7 +17,19 @@ import (
 // killDriver drives both devices until it is killed.
 func killDriver(window *shmem.Region, line notify.Line, counts counters) {
 	counts.add(countDrivers)
-	w, err := driver.Open(driver.Options{Region: window, Addr: killAddr, Line: dying{line, 800}})
+	all, err := window.Span(0, killWindow)
+	if err != nil {
+		violation("driver: %v", err)
+	}
+	odds := func() int {
+		for i := range uint64(2) {
+			if page := killPage(i); all.Load32(page+pgSeq) != all.Load32(page+pgAck) {
+				return 150 // a transaction
+			}
+		}
+		return 3000
+	}
+	w, err := driver.Open(driver.Options{Region: window, Addr: killAddr, Line: dying{line, odds}})
 	if err != nil {
 		violation("driver: %v", err)
 	}
@@ -27,11 +39,7 @@ func killDriver(window *shmem.Region, line notify.Line, counts counters) {
 			if err != nil {
 				violation("driver: %v", err)
 			}
-			off := uint64(0x2000 + 0x2000*i)
-			page, err := window.Span(off, 0x1000)
-			if err != nil {
-				violation("driver: %v", err)
-			}
+			page := all.Slice(killPage(uint64(i)), 0x1000)
 			k := &killed{d: d, page: page, counts: counts, line: line, requests: countRequests + i}
 			if page.Load32(pgSeq) != page.Load32(pgAck) {
 				counts.add(countDrained)
@@ -43,6 +51,9 @@ func killDriver(window *shmem.Region, line notify.Line, counts counters) {
 	}
 	violation("driver: doorbell: %v", w.Run(context.Background()))
 }
+
+// killPage is where the page of device i lies.
+func killPage(i uint64) uint64 { return 0x2000 + 0x2000*i }
 
 // killed is one device as its driver sees it.
 type killed struct {
@@ -61,9 +72,13 @@ func (k *killed) life() {
 	if err := k.d.Reset(ctx); k.lost(err, "reset") {
 		return
 	}
+	epoch := k.page.Load32(pgEpoch)
 	k.counts.add(countResets)
 	k.free()
 	k.untouched()
+	if k.page.Load32(pgEpoch) != epoch { // a monitor without the state it had, and nothing live that shows it
+		k.refused()
+	}
 
 	features := virtio.Features{}
 	for _, f := range []virtio.Feature{virtio.EventIdx, virtio.RingReset} {
@@ -170,8 +185,10 @@ func (k *killed) refused() {
 		}
 		_ = k.line.Raise()
 	}
-	if result := k.page.Load32(pgResult); result != 3 && result != 4 {
-		violation("%v: a write of QueueSel to a device that needs a reset: result %d", k.d, result)
+	// State 1 answers 3; a device that broke down with its state 4.
+	result, state := k.page.Load32(pgResult), k.page.Load32(0x900)
+	if want := 4 - state; result != want {
+		violation("%v: a write of QueueSel to a device that needs a reset, state %d: result %d, not %d", k.d, state, result, want)
 	}
 	k.counts.add(countRefused)
 }
@@ -259,6 +276,9 @@ func (k *killed) untouched() {
 		all = append(all, b)
 	}
 	idle()
+	if rand.IntN(6) == 0 { // a monitor may come up meanwhile
+		time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond)
+	}
 	for _, b := range all {
 		same(k.d, b, pattern, "after a reset")
 		b.Free()

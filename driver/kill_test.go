@@ -109,15 +109,15 @@ func violation(format string, args ...any) {
 	os.Exit(3)
 }
 
-// dying is a doorbell whose owner is killed just before it rings, once in a while: the one place
+// dying is a doorbell whose owner is killed just before it rings, once in odds times: the one place
 // for which chance alone takes too long.
 type dying struct {
 	notify.Line
-	once int
+	odds func() int
 }
 
 func (l dying) Raise() error {
-	if rand.IntN(l.once) == 0 {
+	if rand.IntN(l.odds()) == 0 {
 		killSelf()
 	}
 	return l.Line.Raise()
@@ -243,7 +243,7 @@ func (r *killRig) state() string {
 	defer window.Close()
 	var all []string
 	for i := range uint64(2) {
-		page, err := window.Span(0x2000+0x2000*i, 0x1000)
+		page, err := window.Span(killPage(i), 0x1000)
 		assert.NilError(r.t, err)
 		s := fmt.Sprintf("page %d:", i)
 		for _, w := range []struct {
