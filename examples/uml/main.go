@@ -1,0 +1,110 @@
+// Command uml boots real Linux as an ordinary process, whose console and entropy are this
+// library's back-ends, and gives you its shell.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/hypervisorless/virtio/backend/console"
+	"github.com/hypervisorless/virtio/backend/rng"
+	"github.com/hypervisorless/virtio/internal/uml"
+)
+
+func main() {
+	transport := flag.String("transport", "vhost-user", "how the devices reach the kernel: vhost-user, or mmio for hvl-v2")
+	verbose := flag.Bool("v", false, "log what the devices do, and print the kernel's own lines at the end")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	err := run(ctx, *transport, *verbose, flag.Args())
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "uml:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, transport string, verbose bool, rest []string) error {
+	serve, ok := transports[transport]
+	if !ok {
+		return fmt.Errorf("-transport %q: accepted are vhost-user, mmio", transport)
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("unexpected argument %q", rest[0])
+	}
+	rig, err := uml.Prepare(ctx, say)
+	if err != nil {
+		return err
+	}
+	tools, err := rig.Package(ctx, "busybox-static", "1 MB")
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "uml-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	terminal, err := console.OpenStdio(console.StdioOptions{OnEscape: func() { end(errEscape) }})
+	if err != nil {
+		return err
+	}
+	tty, err := console.New(console.Options{Ports: []console.Port{{Endpoint: terminal}}})
+	if err != nil {
+		return errors.Join(err, terminal.Close())
+	}
+	defer tty.Close() // gives the terminal back as it was
+	devices := []device{{"console", tty}, {"rng", rng.New(rng.Options{})}}
+	served := &service{dir: dir, log: logger(verbose), rig: rig, devices: devices}
+	attachment, err := serve(ctx, served)
+	if err != nil {
+		return err
+	}
+	guest, err := rig.Boot(ctx, uml.Config{
+		Attachments: []uml.Attachment{attachment},
+		Modules:     []uml.Module{{Name: "virtio_console"}, {Name: "virtio_rng"}},
+		Files:       map[string]string{"bin/busybox": filepath.Join(tools, "bin/busybox")},
+		Job:         "shell", Args: map[string]string{"Term": os.Getenv("TERM")},
+		Memory: "128M",
+	})
+	if err == nil {
+		err = guest.Wait(ctx)
+		if verbose {
+			defer fmt.Fprint(os.Stderr, guest.Log())
+		}
+	}
+	over := context.Cause(ctx)
+	end(nil)
+	served.wait()
+	switch {
+	case errors.Is(over, errEscape):
+		return nil
+	case over != nil:
+		return over // a signal
+	}
+	return err
+}
+
+// errEscape is somebody who pressed Ctrl-].
+var errEscape = errors.New("the escape key was pressed")
+
+// say prints a sentence about what takes time.
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+
+func logger(verbose bool) *slog.Logger {
+	level := slog.LevelWarn
+	if verbose {
+		level = slog.LevelInfo
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
