@@ -2,7 +2,6 @@ package vhostuser_test
 
 import (
 	"bytes"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"testing"
@@ -129,7 +128,7 @@ func TestVhostUser_ReconnectWithInflight(t *testing.T) {
 				}
 				assert.Assert(t, time.Now().Before(end), "%d requests are lost", flying)
 			}
-			t.Log(fmt.Sprintf("%d and %d requests", both[0].answers, both[1].answers))
+			t.Logf("%d and %d requests", both[0].answers, both[1].answers)
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
@@ -164,6 +165,29 @@ func TestVhostUser_ConfigChange(t *testing.T) {
 	rows, err := g.FrontEnd.GetConfig(2, 2)
 	assert.NilError(t, err)
 	assert.DeepEqual(t, rows, []byte{43, 0})
+}
+
+// What the guest writes to the configuration space reaches the device, and only where that may be
+// written.
+func TestVhostUser_ConfigWrite(t *testing.T) {
+	_, dev := terminalPair(t)
+	read, written := io.Pipe()
+	c, err := console.New(console.Options{Ports: []console.Port{{Endpoint: dev}}, Emergency: written})
+	assert.NilError(t, err)
+	g := newGuest(t, vhostusertest.Options{Sizes: []uint16{16, 16}, Features: virtio.FeatureSet(console.FeatureEmergencyWrite)})
+	assert.NilError(t, g.Dial(listen(t, c)))
+	heard := make(chan byte, 1)
+	go func() {
+		var b [1]byte
+		read.Read(b[:])
+		heard <- b[0]
+	}()
+	assert.NilError(t, g.FrontEnd.SetConfig(8, []byte{'!', 0, 0, 0}))
+	assert.Equal(t, await(t, heard, "emergency"), byte('!'))
+	assert.NilError(t, g.FrontEnd.SetConfig(0, []byte{1, 0}))
+	p, err := g.FrontEnd.GetConfig(0, 2)
+	assert.NilError(t, err)
+	assert.DeepEqual(t, p, []byte{80, 0})
 }
 
 // patience ends a test that hangs.
