@@ -360,6 +360,10 @@ func (r *rig) kill() {
 		s.dev.End()
 		r.until("the end of a dead monitor's workers", s.dev.Quiet)
 	}
+	for _, p := range r.bus.pages {
+		p.Stop()
+		r.until("the end of a dead monitor's workers", p.Quiet)
+	}
 }
 
 // abandon ends the goroutine of the bus where it stands. Its workers stay as they are.
