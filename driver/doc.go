@@ -8,7 +8,13 @@
 // are copied through memory inside the window (bounce buffers) unless they are a [Buffer] of
 // it. [RNG] (an io.Reader) and [Console] (an io.ReadWriteCloser) stand on top.
 //
-// What a front-end does to the shared registers is the wire that back-ends in the field know,
+// Devices of hvl-v2, a page each behind a directory (docs/hvl-v2.md), are found by the same calls,
+// beside legacy ones or alone ([Window.Page] takes a page that no directory names), and Start,
+// Queue and the rest are the same. There a device can be reset ([Device.Reset]), or one queue
+// ([Queue.Reset]), and a driver that dies or a monitor that comes back without its state costs
+// no more than another Start: see [ErrNeedsReset].
+//
+// What a legacy front-end does to the shared registers is the wire that back-ends in the field know,
 // store by store and ring by ring; [Device.Boot] gives it as single steps. What the device
 // writes into the rings is checked before it is used, and lengths and ids that lie cost an
 // error, never memory outside of the window.

@@ -105,6 +105,12 @@ struct hvl2_slot {
  */
 static void hvl2_ring(struct hvl2_slot *slot);
 
+/*
+ * The driver: marks the queues of what requested the interrupt with data as broken. In interrupt
+ * context, and not while queues are taken away.
+ */
+static void hvl2_break(void *data);
+
 /* The platform: features of the device, one word of them, that this kernel must not see. */
 static u32 hvl2_hidden(u32 word);
 
@@ -129,14 +135,14 @@ static bool hvl2_wanted(struct hvl2_slot *slot)
 {
 	if (slot->again)
 		return true;
-	return slot->pdev->dev.driver && slot->driven &&
+	return slot->pdev && slot->pdev->dev.driver && slot->driven &&
 	       (slot->silent || (hvl2_load(slot, HVL2_STATUS) & HVL2_NEEDS_RESET) ||
 		hvl2_load(slot, HVL2_EPOCH) != slot->epoch);
 }
 
 static void hvl2_check(struct hvl2_slot *slot)
 {
-	if (slot->pdev && !slot->leaving && hvl2_wanted(slot))
+	if (!slot->leaving && hvl2_wanted(slot))
 		schedule_delayed_work(&slot->work, HVL2_REPROBE);
 }
 
@@ -356,8 +362,15 @@ static void hvl2_rung(struct hvl2_slot *slot)
 	wake_up(&slot->rung);
 	spin_lock_irqsave(&slot->lock, flags);
 	slot->interrupts++;
-	if (slot->handler)
+	if (slot->handler) {
 		slot->handler(0, slot->data);
+		/*
+		 * Some drivers spin until the device has taken a buffer, or the queue is broken. A
+		 * device without state takes none, and who spins cannot be unbound.
+		 */
+		if (hvl2_wanted(slot))
+			hvl2_break(slot->data);
+	}
 	spin_unlock_irqrestore(&slot->lock, flags);
 	hvl2_check(slot);
 }
@@ -399,9 +412,26 @@ static int hvl2_find(struct hvl2_slot *slot)
 	return hvl2_load(slot, HVL2_DEVICE_ID) ? 0 : -EAGAIN;
 }
 
+/* hvl2_register makes the platform device, which is probed before this returns. */
+static int hvl2_register(struct hvl2_slot *slot)
+{
+	int err = -ENOMEM;
+
+	slot->pdev = platform_device_alloc(HVL2_DRIVER, slot->id);
+	if (!slot->pdev)
+		return err;
+	err = platform_device_add_data(slot->pdev, &slot, sizeof(slot));
+	if (!err)
+		err = platform_device_add(slot->pdev);
+	if (err) {
+		platform_device_put(slot->pdev);
+		slot->pdev = NULL;
+	}
+	return err;
+}
+
 static void hvl2_settle(struct hvl2_slot *slot)
 {
-	struct platform_device *pdev;
 	int err = hvl2_find(slot);
 
 	if (err == -EAGAIN) {
@@ -409,15 +439,10 @@ static void hvl2_settle(struct hvl2_slot *slot)
 			schedule_delayed_work(&slot->work, HVL2_FIND);
 		return;
 	}
-	if (err) {
-		hvl2_say(slot, "not a page of hvl-v2");
-	} else {
-		pdev = platform_device_register_data(NULL, HVL2_DRIVER, slot->id, &slot, sizeof(slot));
-		if (IS_ERR(pdev))
-			hvl2_say(slot, "platform device: %ld", PTR_ERR(pdev));
-		else
-			slot->pdev = pdev;
-	}
+	if (!err)
+		err = hvl2_register(slot);
+	if (err)
+		hvl2_say(slot, "no device: %d", err);
 	slot->settled = true;
 	wake_up(&slot->rung);
 }

@@ -91,6 +91,15 @@ static struct hvl2_slot *hvl2_irq_slot(int irq);
 #pragma pop_macro("module_init")
 #pragma pop_macro("module_exit")
 
+static void hvl2_break(void *data)
+{
+	struct virtio_device *vdev = &((struct virtio_mmio_device *)data)->vdev;
+	struct virtqueue *vq;
+
+	virtio_device_for_each_vq(vdev, vq)
+		__virtqueue_break(vq);
+}
+
 static int hvl2_irq(struct platform_device *pdev)
 {
 	return pdev->id;
