@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"gotest.tools/v3/assert"
 
 	"github.com/hypervisorless/virtio/transport/vhostuser/vhostusertest"
@@ -18,7 +19,7 @@ import (
 )
 
 // patience fails a hang; nothing measures by it.
-const patience = 30 * time.Second
+const patience = 15 * time.Second
 
 // toy gives back on every queue what it was given.
 type toy struct {
@@ -118,6 +119,20 @@ func (l *logbook) clear() {
 }
 
 func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+// heard waits until an eventfd is signalled, and takes the signal.
+func heard(t testing.TB, f *os.File) {
+	t.Helper()
+	fd := bare(t, f)
+	ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	until(t, "signal", func() bool {
+		n, err := unix.Poll(ready, 100)
+		return err == nil && n > 0
+	})
+	var p [8]byte
+	_, err := unix.Read(fd, p[:])
+	assert.NilError(t, err)
+}
 
 // until waits for a state of affairs.
 func until(t testing.TB, what string, is func() bool) {

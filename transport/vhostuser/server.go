@@ -97,9 +97,7 @@ func (s *Server) Run(ctx context.Context, l *net.UnixListener) error {
 // returns, save where the error says that the backend did not stop.
 func (s *Server) Serve(ctx context.Context, sock *net.UnixConn) error {
 	defer sock.Close()
-	select {
-	case s.turn <- struct{}{}:
-	case <-ctx.Done():
+	if !s.acquire(ctx) {
 		return nil
 	}
 	defer func() { <-s.turn }()
@@ -116,6 +114,16 @@ func (s *Server) Serve(ctx context.Context, sock *net.UnixConn) error {
 	}
 	s.log.Info("front-end left")
 	return nil
+}
+
+// acquire waits for the turn of a connection; not beyond the end of ctx.
+func (s *Server) acquire(ctx context.Context) bool {
+	select {
+	case s.turn <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // Stats is a snapshot of the device. Safe for concurrent use.

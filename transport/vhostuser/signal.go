@@ -46,18 +46,35 @@ func (g *signal) replace(fd int, kind fdKind) (owed bool) {
 	return g.owed.Swap(false)
 }
 
-// clear closes the descriptor, if there is one. A front-end that has filled its eventfd to the
-// brim may hold a goroutine in the write: that one is set free first.
+// clear closes the descriptor, if there is one.
 func (g *signal) clear() {
-	for !g.mu.TryLock() {
-		g.relieve()
-		time.Sleep(relievePause)
-	}
+	g.lock()
 	if g.set {
 		_ = unix.Close(g.fd)
 		g.set = false
 	}
 	g.mu.Unlock()
+}
+
+// lock keeps everybody from the descriptor. A front-end that has filled its eventfd to the brim may
+// hold a goroutine in the write: that one is set free.
+func (g *signal) lock() {
+	if g.mu.TryLock() {
+		return
+	}
+	locked := make(chan struct{})
+	go func() {
+		g.mu.Lock() // lets no new one in
+		close(locked)
+	}()
+	for {
+		select {
+		case <-locked:
+			return
+		case <-time.After(relievePause):
+			g.relieve()
+		}
+	}
 }
 
 // relievePause is between two looks whether a write to a full eventfd went on.
