@@ -41,7 +41,10 @@ func TestUMLShell(t *testing.T) {
 			defer watchdog.Stop()
 
 			var seen strings.Builder
-			until(t, stdout, &seen, "/ # ")
+			if err := until(stdout, &seen, "/ # "); err != nil {
+				_ = cmd.Wait() // it has nothing more to say than this
+				t.Fatalf("%v after %q: %s", err, &seen, &stderr)
+			}
 			assert.Check(t, strings.Contains(seen.String(), "driver virtio_console, by "+bus), seen.String())
 			_, err = io.WriteString(stdin, "head -c 1000 /dev/hwrng | wc -c\nexit\n")
 			assert.NilError(t, err)
@@ -54,12 +57,13 @@ func TestUMLShell(t *testing.T) {
 }
 
 // until reads until the text has come.
-func until(t *testing.T, r io.Reader, seen *strings.Builder, text string) {
-	t.Helper()
+func until(r io.Reader, seen *strings.Builder, text string) error {
 	for b := make([]byte, 1); !strings.HasSuffix(seen.String(), text); seen.Write(b) {
-		_, err := r.Read(b)
-		assert.NilError(t, err, "after %q", seen)
+		if _, err := r.Read(b); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 func TestArguments(t *testing.T) {
