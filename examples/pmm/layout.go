@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/hypervisorless/virtio/transport/mmio"
@@ -39,6 +40,9 @@ func layoutCommand(args []string, stdout, _ io.Writer) error {
 	}
 	if p.window.size == 0 {
 		return p.window.spec.errorf("layout opens nothing, and so does not know where it is; devmem:addr=ADDR,size=SIZE says it")
+	}
+	if p.layout == mmio.Modern && slices.Contains(treeFormats, format) {
+		return &usageError{fmt.Sprintf("-format %q: a window with -layout v2 describes itself by its directory; accepted are text, svg, c", format)}
 	}
 	m, err := p.memoryMap()
 	if err != nil {
@@ -78,6 +82,10 @@ func pieces(m mmio.Map) (all []piece) {
 			all = append(all, piece{m.Addr + next, end - next, use, what, slot})
 			next = end
 		}
+	}
+	if m.Layout == mmio.Modern {
+		pagePieces(m, add)
+		return all
 	}
 	first := m.Places[0]
 	if m.Layout == mmio.Tree {
@@ -121,7 +129,11 @@ func layoutText(w io.Writer, p *plan, m mmio.Map) error {
 		fmt.Fprintf(&b, "%#-12x %10s  %s\n", piece.addr, amount(piece.size), piece.what)
 	}
 	fmt.Fprintf(&b, "%#-12x %10s  %s\n\n", m.Addr+m.Size, "", "end")
-	fmt.Fprintf(&b, "%-4s %-10s %4s  %-12s %s\n", "slot", "device", "type", "header", "memory published as its own")
+	header := "header"
+	if m.Layout == mmio.Modern {
+		header = "page"
+	}
+	fmt.Fprintf(&b, "%-4s %-10s %4s  %-12s %s\n", "slot", "device", "type", header, "memory published as its own")
 	for i, place := range m.Places {
 		fmt.Fprintf(&b, "%-4d %-10s %4d  %#-12x %s at %#x\n", i, place.Name, place.ID, place.Header, amount(place.Size), place.Block)
 	}

@@ -40,49 +40,38 @@ var registers = []struct {
 	{"CONFIG", mmio.RegConfig, "the device's configuration"},
 }
 
-// layoutC is a header for firmware. All numbers fit the preprocessor.
+// layoutC is a header for firmware.
 func layoutC(w io.Writer, p *plan, m mmio.Map) error {
-	var b strings.Builder
-	define := func(name, value, comment string) {
-		line := fmt.Sprintf("#define %-40s %s", "VIRTIO_HVL_"+name, value)
-		if comment != "" {
-			line = fmt.Sprintf("%-66s /* %s */", line, comment)
-		}
-		b.WriteString(line + "\n")
+	if m.Layout == mmio.Modern {
+		return layoutCPages(w, p, m)
 	}
-	address := func(a uint64) string { return fmt.Sprintf("0x%x", a) + suffix(m) }
-	b.WriteString("/* Written by pmm layout -format c. Addresses are the driver's, sizes are in bytes. */\n")
-	b.WriteString("#ifndef VIRTIO_HVL_H\n#define VIRTIO_HVL_H\n\n")
-	define("WINDOW_ADDR", address(m.Addr), "")
-	define("WINDOW_SIZE", address(m.Size), amount(m.Size))
+	h := newCHeader(m)
 	if first := m.Places[0]; m.Layout == mmio.Table {
-		define("POOL_ADDR", address(first.Block), "rings and buffers of all devices go here")
-		define("POOL_SIZE", address(first.Size), amount(first.Size))
+		h.define("POOL_ADDR", h.address(first.Block), "rings and buffers of all devices go here")
+		h.define("POOL_SIZE", h.address(first.Size), amount(first.Size))
 	} else {
-		define("TREE_ADDR", address(m.Addr), "the device tree fragment")
-		define("TREE_SIZE", address(first.Header-m.Addr), "at most")
+		h.define("TREE_ADDR", h.address(m.Addr), "the device tree fragment")
+		h.define("TREE_SIZE", h.address(first.Header-m.Addr), "at most")
 	}
-	define("PAGE_SIZE", fmt.Sprint(mmio.PageSize), "also the alignment of the used ring")
-	define("HEADER_SIZE", fmt.Sprintf("0x%x", mmio.HeaderSize), "registers and configuration")
-	define("MAGIC_VALUE", fmt.Sprintf("0x%xu", mmio.Magic), "")
-	define("QUEUE_ACK", fmt.Sprintf("0x%Xu", mmio.QueueAck), "in QUEUE_PFN: the queue is configured")
-	b.WriteString("\n/* Registers: 32-bit little-endian words at these offsets from a header. */\n")
+	h.define("PAGE_SIZE", fmt.Sprint(mmio.PageSize), "also the alignment of the used ring")
+	h.define("HEADER_SIZE", fmt.Sprintf("0x%x", mmio.HeaderSize), "registers and configuration")
+	h.define("MAGIC_VALUE", fmt.Sprintf("0x%xu", mmio.Magic), "")
+	h.define("QUEUE_ACK", fmt.Sprintf("0x%Xu", mmio.QueueAck), "in QUEUE_PFN: the queue is configured")
+	h.text("\n/* Registers: 32-bit little-endian words at these offsets from a header. */\n")
 	for _, r := range registers {
-		define("REG_"+r.name, fmt.Sprintf("0x%03x", r.offset), r.what)
+		h.define("REG_"+r.name, fmt.Sprintf("0x%03x", r.offset), r.what)
 	}
-	b.WriteString("\n/* The devices, in the order of their headers. */\n")
-	define("DEVICES", fmt.Sprint(len(m.Places)), "")
+	h.text("\n/* The devices, in the order of their headers. */\n")
+	h.define("DEVICES", fmt.Sprint(len(m.Places)), "")
 	for i, place := range m.Places {
 		name := cName(p.devices[i].name)
-		define(name+"_SLOT", fmt.Sprint(i), "")
-		define(name+"_TYPE", fmt.Sprint(uint32(place.ID)), "what DEVICE_ID reads")
-		define(name+"_HEADER", address(place.Header), "")
-		define(name+"_SHM_ADDR", address(place.Block), "memory published as the device's")
-		define(name+"_SHM_SIZE", address(place.Size), amount(place.Size))
+		h.define(name+"_SLOT", fmt.Sprint(i), "")
+		h.define(name+"_TYPE", fmt.Sprint(uint32(place.ID)), "what DEVICE_ID reads")
+		h.define(name+"_HEADER", h.address(place.Header), "")
+		h.define(name+"_SHM_ADDR", h.address(place.Block), "memory published as the device's")
+		h.define(name+"_SHM_SIZE", h.address(place.Size), amount(place.Size))
 	}
-	b.WriteString("\n#endif\n")
-	_, err := io.WriteString(w, b.String())
-	return err
+	return h.write(w)
 }
 
 // suffix makes a constant large enough for every address of the window, in C99.
@@ -104,4 +93,38 @@ func cName(name string) string {
 		}
 		return '_'
 	}, name)
+}
+
+// cHeader is a header for firmware in the making. All numbers fit the preprocessor.
+type cHeader struct {
+	b strings.Builder
+	m mmio.Map
+}
+
+// newCHeader begins a header with the window.
+func newCHeader(m mmio.Map) *cHeader {
+	h := &cHeader{m: m}
+	h.text("/* Written by pmm layout -format c. Addresses are the driver's, sizes are in bytes. */\n")
+	h.text("#ifndef VIRTIO_HVL_H\n#define VIRTIO_HVL_H\n\n")
+	h.define("WINDOW_ADDR", h.address(m.Addr), "")
+	h.define("WINDOW_SIZE", h.address(m.Size), amount(m.Size))
+	return h
+}
+
+func (h *cHeader) text(s string) { h.b.WriteString(s) }
+
+func (h *cHeader) address(a uint64) string { return fmt.Sprintf("0x%x", a) + suffix(h.m) }
+
+func (h *cHeader) define(name, value, comment string) {
+	line := fmt.Sprintf("#define %-40s %s", "VIRTIO_HVL_"+name, value)
+	if comment != "" {
+		line = fmt.Sprintf("%-66s /* %s */", line, comment)
+	}
+	h.text(line + "\n")
+}
+
+func (h *cHeader) write(w io.Writer) error {
+	h.text("\n#endif\n")
+	_, err := io.WriteString(w, h.b.String())
+	return err
 }

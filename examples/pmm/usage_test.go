@@ -92,6 +92,9 @@ func TestUsageErrors(t *testing.T) {
 		{"no such configuration", []string{"run", "-config", "/does/not/exist"}, []string{"-config", "/does/not/exist"}},
 
 		{"unknown format", []string{"layout", "-format", "pdf"}, []string{"-format", `"pdf"`, "text, svg, dts, dtb, zephyr, c"}},
+		{"tree of a window that describes itself", []string{
+			"layout", "-format", "dts", "-layout", "v2", "-shmem", "devmem:addr=0x37000000,size=1M", "-device", "rng",
+		}, []string{"-format", "text, svg, c"}},
 		{"layout of unknown memory", []string{"layout", "-shmem", "uio:window", "-device", "rng"}, []string{"uio:window", "devmem:addr=ADDR"}},
 		{"status of nobody", []string{"status"}, []string{"-status", "unix:PATH"}},
 		{"demo with argument", []string{"demo", "fast"}, []string{`"fast"`}},
