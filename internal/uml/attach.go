@@ -6,6 +6,7 @@ import "fmt"
 // and loaded before the device's driver.
 type Attachment struct {
 	KernelArgs []string
+	QEMUArgs   []string // where the kernel runs in QEMU
 	Modules    []Module
 }
 

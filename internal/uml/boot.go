@@ -1,12 +1,14 @@
 package uml
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -21,7 +23,7 @@ type Config struct {
 	Job         string   // of the guest's program
 	Args        any      // of the job; becomes JSON
 	KernelArgs  []string
-	Memory      string            // of the machine; 64M if empty
+	Memory      string            // of the machine, as 128M; if empty, little
 	Files       map[string]string // further files: name in the guest, file here
 }
 
@@ -74,17 +76,8 @@ func (g *Guest) start(ctx context.Context, r *Rig, c Config) error {
 	defer theirs.Close()
 	g.line = ours
 
-	if c.Memory == "" {
-		c.Memory = "64M"
-	}
-	args := []string{"mem=" + c.Memory, "initrd=" + initramfs, "umid=guest", "uml_dir=" + g.dir,
-		// Its console is our log, and one serial line is ours to talk over. All else leads nowhere.
-		"con=null", "con0=null,fd:1", "ssl=null", "ssl0=fd:3"}
-	args = append(args, c.KernelArgs...)
-	for _, a := range c.Attachments {
-		args = append(args, a.KernelArgs...)
-	}
-	cmd := exec.CommandContext(ctx, r.kernel, args...)
+	program, args := r.machine(r, g.dir, initramfs, c)
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = g.dir
 	cmd.Env = append(os.Environ(), "TMPDIR="+memoryDir(g.dir))
 	cmd.Stdout, cmd.Stderr = &g.log, &g.log
@@ -106,6 +99,24 @@ func (g *Guest) start(ctx context.Context, r *Rig, c Config) error {
 	go g.listen()
 	go g.wait()
 	return nil
+}
+
+// kernelArgs are the arguments that the caller wants.
+func (c Config) kernelArgs() []string {
+	args := slices.Clone(c.KernelArgs)
+	for _, a := range c.Attachments {
+		args = append(args, a.KernelArgs...)
+	}
+	return args
+}
+
+// umlCommand starts a kernel that is a program.
+func umlCommand(r *Rig, dir, initramfs string, c Config) (program string, args []string) {
+	return r.kernel, append([]string{
+		"mem=" + cmp.Or(c.Memory, "64M"), "initrd=" + initramfs, "umid=guest", "uml_dir=" + dir,
+		// Its console is our log, and one serial line is ours to talk over. All else leads nowhere.
+		"con=null", "con0=null,fd:1", "ssl=null", "ssl0=fd:3",
+	}, c.kernelArgs()...)
 }
 
 // memoryDir is where the kernel keeps the file that is its memory: in memory, if possible.

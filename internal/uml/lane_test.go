@@ -57,17 +57,23 @@ func attachVhostUser(t testing.TB, _ *Rig, devices ...virtio.Backend) Attachment
 	dir := shortDir(t)
 	var all Attachment
 	for _, d := range devices {
-		id := d.Info().ID
-		name := id.String()
-		socket := filepath.Join(dir, name)
-		listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
-		assert.NilError(t, err)
-		server, err := vhostuser.New(name, d, vhostuser.Options{Log: testLog(t)})
-		assert.NilError(t, err)
-		background(t, func(ctx context.Context) error { return server.Run(ctx, listener) })
-		all.KernelArgs = append(all.KernelArgs, VhostUser(socket, int(id)).KernelArgs...)
+		socket := serveVhostUser(t, dir, d)
+		all.KernelArgs = append(all.KernelArgs, VhostUser(socket, int(d.Info().ID)).KernelArgs...)
 	}
 	return all
+}
+
+// serveVhostUser serves a device until the test ends, and returns its socket in dir.
+func serveVhostUser(t testing.TB, dir string, d virtio.Backend) string {
+	t.Helper()
+	name := d.Info().ID.String()
+	socket := filepath.Join(dir, name)
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	assert.NilError(t, err)
+	server, err := vhostuser.New(name, d, vhostuser.Options{Log: testLog(t)})
+	assert.NilError(t, err)
+	background(t, func(ctx context.Context) error { return server.Run(ctx, listener) })
+	return socket
 }
 
 // background runs what serves a device until the test ends, and sees it to its end.

@@ -25,6 +25,10 @@ type Rig struct {
 	vermagic string
 	modules  map[string]string // file of each stock module by name
 	say      func(format string, args ...any)
+
+	// machine is how the kernel is started; descriptor 3 of the process is the line to talk over,
+	// and it prints what the kernel does.
+	machine func(r *Rig, dir, initramfs string, c Config) (program string, args []string)
 }
 
 // Prepare finds the kernel: in the cache, installed, or in the distribution's package, which it
@@ -38,7 +42,7 @@ func Prepare(ctx context.Context, say func(format string, args ...any)) (*Rig, e
 	if err != nil {
 		return nil, err
 	}
-	r := &Rig{dir: dir, say: say}
+	r := &Rig{dir: dir, say: say, machine: umlCommand}
 	root, err := r.findKernel(ctx)
 	if err != nil {
 		return nil, err

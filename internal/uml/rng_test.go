@@ -39,16 +39,20 @@ func TestUMLRNG(t *testing.T) {
 		ctx := within(t, patience)
 		var source given
 		attachment := l.attach(t, l.rig, rng.New(rng.Options{Source: &source}))
-		result := readRNG(ctx, t, l, attachment, 1<<20)
-
-		// A driver that has something left of an earlier request starts anywhere, but takes what
-		// it takes as it is.
-		const piece = 32
-		for at := 0; at < len(result.First); at += piece {
-			assert.Assert(t, source.contains(result.First[at:at+piece]), "byte %d and on are not ours", at)
-		}
-		assert.Assert(t, chiSquare(result.Histogram) < 400, "%v", result.Histogram)
+		judgeRNG(t, readRNG(ctx, t, l, attachment, 1<<20), &source)
 	})
+}
+
+// judgeRNG says whether the bytes are those of the source, and look like it.
+func judgeRNG(t testing.TB, result talk.RNGResult, source *given) {
+	t.Helper()
+	// A driver that has something left of an earlier request starts anywhere, but takes what
+	// it takes as it is.
+	const piece = 32
+	for at := 0; at < len(result.First); at += piece {
+		assert.Assert(t, source.contains(result.First[at:at+piece]), "byte %d and on are not ours", at)
+	}
+	assert.Assert(t, chiSquare(result.Histogram) < 400, "%v", result.Histogram)
 }
 
 // A second kernel boots against the process that served the first.
