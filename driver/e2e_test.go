@@ -224,6 +224,7 @@ func TestConsole_Size(t *testing.T) {
 	}))
 	n, err := d.Queue(1).Do(bounded(t), []byte("live"), nil) // a device need not tell before
 	assert.Assert(t, n == 0 && err == nil)
+	recv(t, told) // the size to begin with
 	backend.Resize(0, 100, 30)
 	recv(t, told)
 	size := make([]byte, 4)

@@ -48,6 +48,7 @@ type echo struct {
 	queues   int
 	features virtio.Features
 	inOrder  bool
+	layout   mmio.Layout
 	hold     chan struct{} // if not nil, a request is answered for each token
 }
 
@@ -149,7 +150,7 @@ func linked(t testing.TB, e *echo, o driver.Options, sizes ...uint16) *driver.De
 		t.Cleanup(func() { assert.NilError(t, region.Close()) })
 	}
 	host, guest := notify.NewPair()
-	serve(t, mmio.Options{Region: region, Line: host, Offer: e.features}, device{"echo", e, 0})
+	serve(t, mmio.Options{Region: region, Line: host, Offer: e.features, Layout: e.layout}, device{"echo", e, 0})
 	o.Region, o.Line = region, guest
 	w := open(t, o)
 	d, err := w.Find(bounded(t), virtio.IDEntropy, 0)
