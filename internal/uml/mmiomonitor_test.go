@@ -22,6 +22,7 @@ import (
 	"github.com/hypervisorless/virtio/shmem"
 	"github.com/hypervisorless/virtio/transport/mmio/hvl2"
 	"github.com/hypervisorless/virtio/virtio"
+	"github.com/hypervisorless/virtio/vring"
 )
 
 // monitorSpec is what a monitor's process is told. It finds the kernel's memory, the doorbell
@@ -95,19 +96,27 @@ func monitored(spec monitorSpec, socket func() (net.Conn, error)) (virtio.Backen
 	return nil, fmt.Errorf("no device of type %d", spec.Device)
 }
 
-// address is a network device as far as its driver's bring-up goes: it has an address.
+// address is a network device as far as its driver's bring-up goes: it has an address. At the
+// first control message it dies.
 type address struct{}
 
 func (address) Info() virtio.Info {
-	const mac = 5 // VIRTIO_NET_F_MAC
-	return virtio.Info{ID: virtio.IDNet, Features: virtio.FeatureSet(mac), Queues: make([]uint16, 2), ConfigLen: 6, InOrder: true}
+	const mac, controlQueue, controlRX = 5, 17, 18 // VIRTIO_NET_F_MAC, _CTRL_VQ, _CTRL_RX
+	return virtio.Info{
+		ID: virtio.IDNet, Features: virtio.FeatureSet(mac, controlQueue, controlRX),
+		Queues: make([]uint16, 3), ConfigLen: 6, InOrder: true,
+	}
 }
 
 func (address) ReadConfig(p []byte, off int) { copy(p, []byte{2, 0, 0, 0, 0, 1}[off:]) }
 
-func (address) Serve(ctx context.Context, _ *virtio.Session) error {
-	<-ctx.Done()
-	return ctx.Err()
+func (address) Serve(ctx context.Context, s *virtio.Session) error {
+	var message vring.Chain
+	if err := s.Queue(2).Next(ctx, &message); err != nil {
+		return err
+	}
+	os.Exit(0)
+	return nil
 }
 
 // amnesiac is a device that completes in any order, as far as its transport knows.
@@ -192,12 +201,12 @@ func (m *monitors) end(t testing.TB, g *Guest) {
 
 // handedOver waits for a kernel and keeps what it hands over, so that one process after the
 // other can serve it.
-func handedOver(device virtio.DeviceID, l *net.UnixListener) (*monitors, error) {
-	h, err := AcceptMMIO(l)
-	if err != nil {
-		return nil, err
+func (m *monitors) handedOver(l *net.UnixListener) (err error) {
+	if m.kept, err = AcceptMMIO(l); err != nil {
+		return err
 	}
-	return &monitors{spec: monitorSpec{Device: device, Pages: h.Pages}, files: []*os.File{h.RAM, h.Bell}, kept: h}, nil
+	m.spec.Pages, m.files = m.kept.Pages, []*os.File{m.kept.RAM, m.kept.Bell}
+	return nil
 }
 
 // page is the device's slot page. Stores to it are the test's, in the place of a monitor.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gotest.tools/v3/assert"
+	"gotest.tools/v3/poll"
 
 	"github.com/hypervisorless/virtio/internal/uml/talk"
 	"github.com/hypervisorless/virtio/virtio"
@@ -18,6 +19,11 @@ import (
 // killed: what the kernel hands over is kept here.
 func bootMonitored(ctx context.Context, t testing.TB, device virtio.DeviceID, driver []Module, more func(testing.TB) *os.File, job string, args any) (*Guest, *monitors) {
 	t.Helper()
+	return (&monitors{spec: monitorSpec{Device: device}, more: more}).boot(ctx, t, driver, job, args)
+}
+
+func (m *monitors) boot(ctx context.Context, t testing.TB, driver []Module, job string, args any) (*Guest, *monitors) {
+	t.Helper()
 	r := prepare(t)
 	socket := filepath.Join(shortDir(t), "mmio")
 	l, err := ListenMMIO(socket)
@@ -25,26 +31,20 @@ func bootMonitored(ctx context.Context, t testing.TB, device virtio.DeviceID, dr
 	t.Cleanup(func() { l.Close() })
 	a, err := r.MMIO(ctx, MMIOLine{socket, 1})
 	need(t, err)
-	type started struct {
-		m   *monitors
-		err error
-	}
-	first := make(chan started, 1)
+	first := make(chan error, 1)
 	go func() {
-		m, err := handedOver(device, l)
+		err := m.handedOver(l)
 		if err == nil {
-			m.more = more
 			m.start(t)
 		}
-		first <- started{m, err}
+		first <- err
 	}()
 	g := lane{"mmio", r, nil}.boot(ctx, t, Config{
 		Attachments: []Attachment{a}, Modules: driver, Job: "counted", Args: counted(t, job, args),
 	})
-	s := <-first
-	assert.NilError(t, s.err)
-	t.Cleanup(func() { s.m.end(t, g) })
-	return g, s.m
+	assert.NilError(t, <-first)
+	t.Cleanup(func() { m.end(t, g) })
+	return g, m
 }
 
 func counted(t testing.TB, job string, args any) talk.CountedArgs {
@@ -157,4 +157,29 @@ func TestUMLRestartFresh(t *testing.T) {
 			assert.Equal(t, c["broken"], uint32(0))
 		})
 	}
+}
+
+// Linux's driver of network devices sends a control message and spins until it is answered. A
+// monitor dies of it, and the next one knows nothing: the driver has to stop spinning before it
+// can be bound anew.
+func TestUMLRestartUnderSpin(t *testing.T) {
+	ctx := within(t, patience)
+	g, m := bootMonitored(ctx, t, virtio.IDNet, []Module{{Name: "virtio_net"}}, nil, "bind", talk.BindArgs{ID: int(virtio.IDNet)})
+	up := tell(t, g, "up")
+	assert.NilError(t, m.cmd.Wait())
+	m.spec.Amnesia = true
+	m.start(t)
+	up(ctx) // whatever comes of it, somebody runs again to say so
+	poll.WaitOn(t, func(poll.LogT) poll.Result {
+		if m.word(t, 0x70) == 0xf {
+			return poll.Success()
+		}
+		return poll.Continue("the driver is not bound anew")
+	}, poll.WithTimeout(patience))
+	assert.Equal(t, tell(t, g, "address")(ctx), "02:00:00:00:00:01")
+	assert.NilError(t, g.Say("enough", nil))
+	c := counts(ctx, t, g)
+	t.Log(c)
+	assert.Equal(t, c["epoch"], uint32(2))
+	assert.Equal(t, c["reprobes"], uint32(1))
 }

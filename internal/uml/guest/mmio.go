@@ -291,6 +291,8 @@ func bindWord(d talk.Device, word string) (string, error) {
 			return "", err
 		}
 		return fmt.Sprint(all[0]["odd"]), nil
+	case "up":
+		return "", up(d)
 	case "address":
 		found, err := filepath.Glob(filepath.Join(devices, d.Name, "net/*/address"))
 		if err != nil || len(found) != 1 {
@@ -299,4 +301,13 @@ func bindWord(d talk.Device, word string) (string, error) {
 		return readTrimmed(found[0])
 	}
 	return "", fmt.Errorf("what is %q", word)
+}
+
+// up switches a network device's interface on.
+func up(d talk.Device) error {
+	found, err := filepath.Glob(filepath.Join(devices, d.Name, "net/*/flags"))
+	if err != nil || len(found) != 1 {
+		return fmt.Errorf("%v has the interfaces %v", d, found)
+	}
+	return os.WriteFile(found[0], []byte("0x1003"), 0) // as it is, and IFF_UP
 }

@@ -69,7 +69,7 @@ func LineNumber(text string) (n int, ok bool) {
 }
 
 // BindArgs are the arguments of the job bind, which does what it is told with the words "unbind",
-// "bind", "use", "odd" and "address", and says the same word with what came of it, a string. It
+// "bind", "use", "up", "odd" and "address", and says the same word with what came of it, a string. It
 // ends at "enough".
 type BindArgs struct {
 	ID int // of the device
