@@ -41,7 +41,7 @@ func TestVhostUser_FrontEndDiesInATransfer(t *testing.T) {
 	for range 60 {
 		g := newGuest(t, vhostusertest.Options{
 			Sizes: []uint16{32, 32}, Regions: memories[r.IntN(len(memories))],
-			Notify: vhostusertest.Notify(r.IntN(2)), EventIdx: r.IntN(2) > 0, Indirect: r.IntN(2) > 0,
+			Notify: vhostusertest.Notify(r.IntN(3)), EventIdx: r.IntN(2) > 0, Indirect: r.IntN(2) > 0,
 		})
 		assert.NilError(t, g.Dial(path))
 		both := pair{turned(g, 0), turned(g, 1)}

@@ -239,3 +239,36 @@ func TestVhostUser_BrokenRingSaysSo(t *testing.T) {
 	assert.NilError(t, g.Ready())
 	more(t, g, 3)
 }
+
+// A front-end may answer an in-band call late, and speak of other things before: the back-end
+// answers those meanwhile, and the other queue's calls are only late.
+func TestVhostUser_CallAnsweredLate(t *testing.T) {
+	g := newGuest(t, vhostusertest.Options{Sizes: []uint16{16, 16}, Notify: vhostusertest.InBand})
+	held, free := make(chan struct{}, 1), make(chan struct{})
+	g.Hear = func(vhostusertest.Request, int) {
+		select {
+		case held <- struct{}{}:
+			<-free
+		default:
+		}
+	}
+	assert.NilError(t, g.Negotiate(dial(t, listen(t, &shuffler{queues: 2, depth: 1}))))
+	assert.NilError(t, g.Share())
+	for _, q := range g.Queues {
+		assert.NilError(t, q.Place())
+		assert.NilError(t, q.Enable())
+	}
+	both := pair{turned(g, 0), turned(g, 1)}
+	both.step(t, true)
+	await(t, held, "call")
+	held <- struct{}{} // hold no other
+	for range 20 {
+		both.step(t, true) // kicks are answered
+		_, err := g.FrontEnd.GetFeatures()
+		assert.NilError(t, err)
+	}
+	_, err := g.Queues[1].Stop()
+	assert.NilError(t, err)
+	close(free)
+	both[0].some(t, 30)
+}

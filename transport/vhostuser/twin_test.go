@@ -90,6 +90,17 @@ var memories = [][]vhostusertest.Region{
 		{Guest: 0x4010_0000, User: 0x7f12_1000_0000, Size: 1 << 20, Offset: 1 << 20}, // adjoins the first
 		{Guest: 1<<52 - 1<<20, User: 0x1000, Size: 1 << 20},
 	},
+	eight(),
+}
+
+// eight is as many regions as one message can name, none of them at a page.
+func eight() (regions []vhostusertest.Region) {
+	for i := range uint64(8) {
+		regions = append(regions, vhostusertest.Region{
+			Guest: i<<32 + 0x10, User: 1<<40 + i<<30 + 0x550, Size: 1<<16 - 0x30, Offset: 0x30,
+		})
+	}
+	return regions
 }
 
 // everyWay runs a test with each way to lay out, notify and acknowledge.

@@ -36,6 +36,10 @@ type Guest struct {
 	Features virtio.Features
 	Protocol Protocol
 
+	// Hear, if not nil, is called for each request of the back-end before it is answered, from a
+	// goroutine of its own. Set it before Negotiate.
+	Hear func(r Request, queue int)
+
 	// Inflight is what the back-end gave us to keep; nil without INFLIGHT_SHMFD.
 	Inflight *Inflight
 
@@ -228,6 +232,9 @@ func (g *Guest) openChannel() error {
 
 // heard takes a request of the back-end.
 func (g *Guest) heard(r Request, queue int) error {
+	if g.Hear != nil {
+		g.Hear(r, queue)
+	}
 	if r == BackendConfigChange {
 		return nil
 	}
