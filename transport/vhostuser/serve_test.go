@@ -29,7 +29,15 @@ func connect(t testing.TB, s *Server) (fe *vhostusertest.FrontEnd, done chan err
 	ours.Close()
 	sock := unixConn(t, theirs)
 	done = make(chan error, 1)
-	go func() { done <- s.Serve(context.Background(), sock) }()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		done <- s.Serve(context.Background(), sock)
+	}()
+	t.Cleanup(func() { // nothing of it is left for the next test to count
+		fe.Close()
+		<-over
+	})
 	return fe, done
 }
 
