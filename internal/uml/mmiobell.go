@@ -69,13 +69,18 @@ func send(fd uintptr) (done bool) {
 }
 
 func (b *bell) Wait() error {
+	var err error
 	select {
-	case <-b.shut:
-		return &notify.Error{Op: "wait", Line: "bell", Err: notify.ErrClosed}
 	case <-b.rung:
-		return nil
 	case <-b.gone:
-		return &notify.Error{Op: "wait", Line: "bell", Err: notify.ErrPeerGone}
+		err = &notify.Error{Op: "wait", Line: "bell", Err: notify.ErrPeerGone}
+	case <-b.shut:
+	}
+	select {
+	case <-b.shut: // whatever else there is
+		return &notify.Error{Op: "wait", Line: "bell", Err: notify.ErrClosed}
+	default:
+		return err
 	}
 }
 
