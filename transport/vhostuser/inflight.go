@@ -96,6 +96,10 @@ func (c *conn) onSetInflightFD(m *message) error {
 	if err != nil {
 		return fatal(err)
 	}
+	if err := c.released(); err != nil {
+		_ = r.mapped.Close()
+		return err
+	}
 	c.area.close()
 	c.area = area{mapped: r.mapped, off: r.off, queues: int(d.queues), entries: d.queueSize}
 	for i := range c.rings {

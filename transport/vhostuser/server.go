@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hypervisorless/virtio/virtio"
-	"github.com/hypervisorless/virtio/vring"
 )
 
 // Server is one device behind vhost-user. It serves one front-end at a time.
@@ -42,7 +41,7 @@ func New(name string, backend virtio.Backend, o Options) (*Server, error) {
 		name: name, log: o.Log.With("device", name), patience: stopTime,
 		woken: make(chan struct{}, 1), turn: make(chan struct{}, 1),
 	}
-	dev, err := virtio.NewDevice(name, backend, s, virtio.Options{Offer: ringFeatures, Spin: o.Spin, Log: o.Log})
+	dev, err := virtio.NewDevice(name, backend, carrier{s}, virtio.Options{Offer: ringFeatures, Spin: o.Spin, Log: o.Log})
 	if err != nil {
 		return nil, fmt.Errorf("vhostuser: %w", err)
 	}
@@ -128,64 +127,3 @@ func (s *Server) acquire(ctx context.Context) bool {
 
 // Stats is a snapshot of the device. Safe for concurrent use.
 func (s *Server) Stats() virtio.DeviceStats { return s.dev.Stats() }
-
-// Wake makes whoever waits for the device look again (virtio.Transport).
-func (s *Server) Wake() {
-	select {
-	case s.woken <- struct{}{}:
-	default:
-	}
-}
-
-// NotifyUsed signals a queue's call (virtio.Transport).
-func (s *Server) NotifyUsed(queue int) {
-	if s.calls[queue].raise() {
-		return
-	}
-	if ch := s.channel.Load(); ch != nil && ch.inband {
-		ch.want(&ch.calls[queue])
-	}
-}
-
-// NotifyConfig has the front-end told that the configuration changed; or, when the device has
-// stopped because of an error, which queue it was (virtio.Transport).
-func (s *Server) NotifyConfig() {
-	if ch := s.channel.Load(); ch != nil {
-		ch.want(&ch.config)
-	}
-	err := s.dev.Broken()
-	if err == nil {
-		return
-	}
-	var fault *vring.RingError
-	if errors.As(err, &fault) {
-		s.raiseErr(fault.Queue)
-		return
-	}
-	for i := range s.errs {
-		s.raiseErr(i)
-	}
-}
-
-// raiseErr signals that a queue was stopped because of an error.
-func (s *Server) raiseErr(queue int) {
-	if s.errs[queue].present() {
-		s.later(&s.errs[queue])
-		return
-	}
-	if ch := s.channel.Load(); ch != nil && ch.inband {
-		ch.want(&ch.errs[queue])
-	}
-}
-
-// later raises a signal without waiting for a front-end that holds whoever does. There is at most
-// one goroutine held for each: the descriptor is replaced only once it was set free.
-func (s *Server) later(g *signal) { go g.raise() }
-
-// relieve sets goroutines free that a front-end holds by a full eventfd.
-func (s *Server) relieve() {
-	for i := range s.calls {
-		s.calls[i].relieve()
-		s.errs[i].relieve()
-	}
-}

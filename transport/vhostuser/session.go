@@ -159,14 +159,21 @@ func (c *conn) halt(i int) error {
 // starts again.
 func (c *conn) still() error {
 	if !c.anyLive() {
-		return c.endSession()
+		if err := c.endSession(); err != nil {
+			return err
+		}
 	}
 	for i := range c.rings {
 		if err := c.stop(i); err != nil {
 			return err
 		}
 	}
-	// One that broke meanwhile has no queues any more, but may not have let go of them yet.
+	return c.released()
+}
+
+// released waits until nothing touches the memory of rings that were stopped. A device that broke
+// meanwhile has no queues any more, but may not have let go of them yet.
+func (c *conn) released() error {
 	return c.wait("the backend", func() bool { return c.s.dev.Live() || c.s.dev.Released() })
 }
 
@@ -176,15 +183,18 @@ func (c *conn) endSession() error {
 	if !c.begun || c.status {
 		return nil
 	}
-	return c.reset()
-}
-
-// reset makes the device a new one.
-func (c *conn) reset() error {
 	for i := range c.rings {
 		if err := c.stop(i); err != nil {
 			return err
 		}
+	}
+	return c.reset()
+}
+
+// reset makes the device a new one. Rings that were live are forgotten where they are.
+func (c *conn) reset() error {
+	for i := range c.rings {
+		c.rings[i].live = false
 	}
 	c.s.dev.End()
 	if err := c.wait("the backend", c.s.dev.Quiet); err != nil {
