@@ -271,4 +271,9 @@ func TestVhostUser_CallAnsweredLate(t *testing.T) {
 	assert.NilError(t, err)
 	close(free)
 	both[0].some(t, 30)
+	addr := g.Memory.Alloc(16, 1)
+	for range 30 {
+		_, err := g.Queues[0].Do(vhostusertest.Readable(addr, 8), vhostusertest.Writable(addr+8, 8))
+		assert.NilError(t, err)
+	}
 }

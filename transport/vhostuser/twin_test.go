@@ -114,6 +114,9 @@ func everyWay(t *testing.T, sizes []uint16, run func(t *testing.T, g *vhostusert
 				}
 				name := fmt.Sprintf("%v/%d regions/event idx %v/indirect %v/acked %v", notify, len(regions), o.EventIdx, o.Indirect, o.Acked)
 				t.Run(name, func(t *testing.T) { run(t, newGuest(t, o)) })
+				if t.Failed() {
+					return // the others may hang, too
+				}
 			}
 		}
 	}
