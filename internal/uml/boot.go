@@ -36,7 +36,6 @@ type Guest struct {
 	cmd     *exec.Cmd
 	mourner *mourner
 	line    *os.File
-	say     func(format string, args ...any)
 	log     kernelLog
 	in      chan talk.Message // closed when the guest says no more
 
@@ -52,7 +51,7 @@ func (r *Rig) Boot(ctx context.Context, c Config) (*Guest, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Guest{dir: dir, say: r.say, in: make(chan talk.Message, 64), ended: make(chan struct{})}
+	g := &Guest{dir: dir, in: make(chan talk.Message, 64), ended: make(chan struct{})}
 	if err := g.start(ctx, r, c); err != nil {
 		os.RemoveAll(dir)
 		return nil, err

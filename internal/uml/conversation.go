@@ -1,6 +1,7 @@
 package uml
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -50,28 +51,22 @@ func (g *Guest) Wait(ctx context.Context) error {
 	return nil
 }
 
-// next returns what the guest says next to its caller, and passes on what it says to people.
+// next returns what the guest says next.
 func (g *Guest) next(ctx context.Context) (talk.Message, error) {
-	for {
-		select {
-		case m, ok := <-g.in:
-			if !ok {
-				<-g.ended
-				return m, g.withLog(fmt.Errorf("the guest has ended: %w", g.err))
-			}
-			if m.Name != talk.Log {
-				return m, nil
-			}
-			var text string
-			if err := json.Unmarshal(m.Value, &text); err != nil {
-				return m, err
-			}
-			g.say("guest: %s", text)
-		case <-ctx.Done():
-			return talk.Message{}, g.withLog(context.Cause(ctx))
+	select {
+	case m, ok := <-g.in:
+		if !ok {
+			<-g.ended
+			return m, g.withLog(fmt.Errorf("the guest has ended: %w", cmp.Or(g.err, errSilent)))
 		}
+		return m, nil
+	case <-ctx.Done():
+		return talk.Message{}, g.withLog(context.Cause(ctx))
 	}
 }
+
+// errSilent is a guest that switched itself off without a word.
+var errSilent = errors.New("without a word")
 
 func (g *Guest) surprise(m talk.Message, expected string) error {
 	if m.Name == talk.Done {

@@ -29,7 +29,6 @@ func (c *cpio) pad() { c.Write(make([]byte, -c.Len()&3)) }
 const (
 	cpioDir  = 0o040000
 	cpioFile = 0o100000
-	cpioLink = 0o120000
 )
 
 func (c *cpio) dir(name string) { c.entry(name, cpioDir|0o755, nil) }
@@ -37,8 +36,6 @@ func (c *cpio) dir(name string) { c.entry(name, cpioDir|0o755, nil) }
 func (c *cpio) file(name string, mode fs.FileMode, data []byte) {
 	c.entry(name, cpioFile|uint32(mode.Perm()), data)
 }
-
-func (c *cpio) link(name, target string) { c.entry(name, cpioLink|0o777, []byte(target)) }
 
 // end closes the archive.
 func (c *cpio) end() { c.entry("TRAILER!!!", 0, nil) }

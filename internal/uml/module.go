@@ -173,5 +173,5 @@ func (r *Rig) moduleFile(ctx context.Context, name string) (string, error) {
 	if _, ok := spare[name]; ok {
 		return r.buildSpare(ctx, name)
 	}
-	return "", fmt.Errorf("Linux %s has no module %s", r.Release, name)
+	return "", fmt.Errorf("no module %s in Linux %s", name, r.Release)
 }

@@ -106,11 +106,6 @@ func (g *guest) open() error {
 // say tells the harness something.
 func (g *guest) say(name string, value any) error { return talk.Write(g.line, name, value) }
 
-// logf tells people something.
-func (g *guest) logf(format string, args ...any) error {
-	return g.say(talk.Log, fmt.Sprintf(format, args...))
-}
-
 // hear waits for the harness to say name, and reads what it says into value unless that is nil.
 func (g *guest) hear(name string, value any) error {
 	m := <-g.in

@@ -32,7 +32,6 @@ type Module struct {
 // Names of the messages that every job knows. The others belong to a job and its caller.
 const (
 	Ready = "ready" // guest: Facts; modules are loaded and the job begins
-	Log   = "log"   // guest: string, a sentence for people
 	Done  = "done"  // guest: string, the job's error or nothing
 )
 
