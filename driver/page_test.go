@@ -187,8 +187,10 @@ func TestPage_HandlerAcknowledges(t *testing.T) {
 func TestHVL_06_ConfigIsOfOneGeneration(t *testing.T) {
 	f := newFakePage(t, 1)
 	d := f.started(driver.Config{})
+	f.page.Store32(0x104, ^uint32(0))
 	var stop atomic.Bool
 	done := make(chan struct{})
+	defer func() { stop.Store(true); <-done }()
 	go func() {
 		defer close(done)
 		for v := uint32(1); !stop.Load(); v++ {
@@ -199,15 +201,12 @@ func TestHVL_06_ConfigIsOfOneGeneration(t *testing.T) {
 			f.page.Store32(0xfc, g+2)
 		}
 	}()
-	f.page.Store32(0x104, ^uint32(0))
 	for range 20000 {
 		var b [8]byte
 		assert.NilError(t, d.ReadConfig(b[:], 0))
 		x, y := binary.LittleEndian.Uint32(b[:]), binary.LittleEndian.Uint32(b[4:])
 		assert.Equal(t, x, ^y)
 	}
-	stop.Store(true)
-	<-done
 }
 
 // Every wait has an end: three seconds without a sign of life, a minute with one.
