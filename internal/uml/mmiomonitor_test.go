@@ -136,6 +136,8 @@ type monitors struct {
 	more  func(testing.TB) *os.File // a file of each process's own, or nil
 	cmd   *exec.Cmd
 	lives int
+	slow  time.Duration // how long the first one took to serve
+	view  shmem.Span    // of the slot page, once somebody has looked
 }
 
 // start starts the next process.
@@ -158,6 +160,18 @@ func (m *monitors) start(t testing.TB) {
 	assert.NilError(t, m.cmd.Start())
 }
 
+// serves waits until the first process serves.
+func (m *monitors) serves(ctx context.Context, t testing.TB) error {
+	for begin := time.Now(); m.word(t, 0x820) == 0; m.slow = time.Since(begin) { // Starts
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return nil
+}
+
 // kill kills the process that runs, and returns when it is gone.
 func (m *monitors) kill(t testing.TB) {
 	t.Helper()
@@ -167,17 +181,22 @@ func (m *monitors) kill(t testing.TB) {
 }
 
 // harass kills and restarts, each process after a time of up to most, until the guest is done.
-// After n kills it says so.
+// After n kills it says so. Many processes are killed before they serve; now and then one is left
+// alone for longer and longer, however slow this machine is.
 func (m *monitors) harass(ctx context.Context, t testing.TB, n int, most time.Duration, enough func(), wait func() error) {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() { done <- wait() }()
 	for i := 1; ; i++ {
+		pause := randomPart(most)
+		if i%16 == 0 {
+			pause = time.Duration(i/16) * most
+		}
 		select {
 		case err := <-done:
 			assert.NilError(t, err, "after %d kills", i-1)
 			return
-		case <-time.After(randomPart(most)):
+		case <-time.After(pause):
 		}
 		m.kill(t)
 		m.start(t)
@@ -212,12 +231,14 @@ func (m *monitors) handedOver(l *net.UnixListener) (err error) {
 // page is the device's slot page. Stores to it are the test's, in the place of a monitor.
 func (m *monitors) page(t testing.TB) shmem.Span {
 	t.Helper()
-	ram, err := m.kept.mapRAM()
-	assert.NilError(t, err)
-	t.Cleanup(func() { assert.Check(t, ram.Close()) })
-	page, err := ram.Span(m.kept.Pages[0], hvl2.PageSize)
-	assert.NilError(t, err)
-	return page
+	if m.view.Len() == 0 {
+		ram, err := m.kept.mapRAM()
+		assert.NilError(t, err)
+		t.Cleanup(func() { assert.Check(t, ram.Close()) })
+		m.view, err = ram.Span(m.kept.Pages[0], hvl2.PageSize)
+		assert.NilError(t, err)
+	}
+	return m.view
 }
 
 // word is a word of the slot page.
