@@ -23,11 +23,11 @@ const (
 // In the table layout nothing says how many there will be: Probe returns those it finds with
 // the first.
 func (w *Window) Probe(ctx context.Context) (found []*Device, err error) {
-	err = w.await(ctx, func() (bool, error) {
+	err = w.await(ctx, w.asking(func() (bool, error) {
 		var why error
 		found, why = w.look()
 		return len(found) > 0, why
-	})
+	}))
 	if err != nil {
 		return nil, fmt.Errorf("driver: no device in the window: %w", err)
 	}
@@ -36,7 +36,7 @@ func (w *Window) Probe(ctx context.Context) (found []*Device, err error) {
 
 // Find returns device n, from 0, of the given type. It waits until there is one.
 func (w *Window) Find(ctx context.Context, id virtio.DeviceID, n int) (d *Device, err error) {
-	err = w.await(ctx, func() (bool, error) {
+	err = w.await(ctx, w.asking(func() (bool, error) {
 		found, why := w.look()
 		left := n
 		for _, d = range found {
@@ -51,11 +51,27 @@ func (w *Window) Find(ctx context.Context, id virtio.DeviceID, n int) (d *Device
 			why = fmt.Errorf("of %d devices %d are of this type", len(found), n-left)
 		}
 		return false, why
-	})
+	}))
 	if err != nil {
 		return nil, fmt.Errorf("driver: no %v %d in the window: %w", id, n, err)
 	}
 	return d, nil
+}
+
+// asking is a look that rings the back-end when it missed for the first time: one that is idle may
+// not know yet that the window was cleared.
+func (w *Window) asking(look func() (bool, error)) func() (bool, error) {
+	asked := false
+	return func() (bool, error) {
+		ok, why := look()
+		if !ok && !asked {
+			asked = true
+			if err := w.opts.Line.Raise(); err != nil && why == nil {
+				why = err
+			}
+		}
+		return ok, why
+	}
 }
 
 // errUnpublished says that no back-end has published anything there.

@@ -118,6 +118,19 @@ func (b *Bus) publishPages(all shmem.Span) error {
 	return b.opts.Line.Raise()
 }
 
+// keepDirectory writes the directory anew where boot code has cleared the window under us, as
+// each page does with itself.
+func (b *Bus) keepDirectory() error {
+	if len(b.pages) == 0 || b.opts.Layout == Bare {
+		return nil
+	}
+	all, err := b.space.Span(b.opts.Addr, b.opts.Region.Size())
+	if err != nil || all.Load32(hvl2.DirectoryOff+hvl2.DirMagic) != 0 {
+		return err
+	}
+	return b.directory().Publish(all)
+}
+
 func (b *Bus) directory() hvl2.Directory {
 	d := hvl2.Directory{WindowSize: b.opts.Region.Size()}
 	seen := map[virtio.DeviceID]uint32{}

@@ -29,7 +29,7 @@ func (b *Bus) scan() (err error) {
 		}
 		b.busy = b.busy || busy
 	}
-	return nil
+	return b.keepDirectory()
 }
 
 func (b *Bus) liveSlots() (n int) {
