@@ -3,6 +3,7 @@ package hvl2
 import (
 	"context"
 	"encoding/binary"
+	"runtime"
 	"sync/atomic"
 	"testing"
 
@@ -60,8 +61,8 @@ func TestCFG_01_ConfigurationBeforeFeaturesOK(t *testing.T) {
 	d.n.Store(0x1122334455667788)
 	r := newRig(t, d)
 	assert.Equal(t, r.configuration(), uint64(0x1122334455667788))
-	d.n.Store(42) // nobody is told while no session lasts: the next transaction shows it
 	r.attach()
+	d.n.Store(42) // nobody is told while no session lasts: the next transaction shows it
 	r.must(RegStatus, 1)
 	assert.Equal(t, r.configuration(), uint64(42))
 	assert.Equal(t, r.load(OffConfigSize), uint32(14))
@@ -134,10 +135,10 @@ func TestMMIO_16_FieldsByTheirWidth(t *testing.T) {
 	d := newCounting()
 	r := newRig(t, d)
 	r.up(1)
-	r.must(RegConfig, 0x44332211)
-	r.must(RegConfig+4, 0x6655, 2)
-	r.must(RegConfig+6, 0x77, 1)
 	r.must(RegConfig+7, 0x88, 1)
+	r.must(RegConfig+6, 0x77, 1)
+	r.must(RegConfig+4, 0x6655, 2)
+	r.must(RegConfig, 0x44332211)
 	assert.Equal(t, r.configuration(), uint64(0x8877665544332211), "shown when it is acknowledged")
 	for width, v := range map[uint64]uint32{4: 0x44332211, 2: 0x2211, 1: 0x11} {
 		var p [4]byte
@@ -168,6 +169,7 @@ func TestHVL_06_NoTornConfiguration(t *testing.T) {
 	r := newRig(t, d)
 	r.up(1)
 	s := <-d.session
+	r.slot.hook = runtime.Gosched // let the reader in between any two stores
 	var done atomic.Bool
 	torn := make(chan int)
 	go func() {

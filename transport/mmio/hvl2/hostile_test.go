@@ -46,6 +46,7 @@ func TestHVL_01_OnlyTheShadowCounts(t *testing.T) {
 func TestDRV_29_DeviceWordsOverwritten(t *testing.T) {
 	r := newRig(t, inOrder())
 	r.up(2)
+	epoch := r.slot.epoch
 	for _, v := range []uint32{0xffffffff, 1, 0x40} {
 		seq := r.load(OffTxnSeq)
 		r.scribble(v)
@@ -60,6 +61,7 @@ func TestDRV_29_DeviceWordsOverwritten(t *testing.T) {
 		r.until("acknowledgement", r.acked)
 		r.up(2)
 	}
+	assert.Equal(t, r.slot.epoch, epoch, "all that concerns nobody")
 	// What was scribbled is read once, by a successor, and believed no more than a driver.
 	r.scribble(0x5a5a5a5a)
 	r.restart(inOrder())

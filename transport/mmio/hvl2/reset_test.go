@@ -149,8 +149,9 @@ func TestRST_03_ResetClearsInterruptsAndQueues(t *testing.T) {
 	r := newRig(t, inOrder())
 	r.up(2)
 	r.q(0).mustServe()
-	r.must(RegStatus, 0)
+	r.until("the event", func() bool { return r.load(OffUsedEvents) != r.load(OffUsedSeen) })
 	used, conf := r.load(OffUsedEvents), r.load(OffConfigEvents)
+	r.must(RegStatus, 0)
 	for i := range uint32(3) {
 		r.must(RegQueueSel, i)
 		assert.Equal(t, r.load(RegQueueReady), uint32(0))

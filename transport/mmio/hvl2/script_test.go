@@ -85,7 +85,11 @@ func (r *rig) monitor() {
 	r.t.Cleanup(func() {
 		slot.hook = nil
 		for !slot.Stop() {
-			<-woken
+			select {
+			case <-woken:
+			case <-time.After(time.Second): // of a test that has failed in the middle
+				return
+			}
 		}
 	})
 }
