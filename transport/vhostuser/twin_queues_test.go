@@ -271,9 +271,19 @@ func TestVhostUser_CallAnsweredLate(t *testing.T) {
 	assert.NilError(t, err)
 	close(free)
 	both[0].some(t, 30)
+	q := g.Queues[0]
 	addr := g.Memory.Alloc(16, 1)
 	for range 30 {
-		_, err := g.Queues[0].Do(vhostusertest.Readable(addr, 8), vhostusertest.Writable(addr+8, 8))
+		for q.Wait(0) { // what was called before
+		}
+		q.Arm()
+		_, err := q.Offer(vhostusertest.Readable(addr, 8), vhostusertest.Writable(addr+8, 8))
 		assert.NilError(t, err)
+		assert.NilError(t, q.Kick())
+		assert.Assert(t, q.Wait(patience), "no call")
+		for q.Flying() > 0 {
+			_, err := q.Next()
+			assert.NilError(t, err)
+		}
 	}
 }
