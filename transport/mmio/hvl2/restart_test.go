@@ -207,6 +207,7 @@ func TestDRV_31_DriverDiesAnywhere(t *testing.T) {
 	r.store(OffTxnCmd, Command(RegStatus, 4))
 	r.ring()
 	assert.Equal(t, r.load(RegStatus), uint32(15))
+	r.q(1).mustServe()
 	r.store(OffTxnSeq, r.load(OffTxnSeq)+1) // a whole one, but no ring: the next one drains it
 	r.vqs = nil
 	r.up(2)

@@ -132,6 +132,7 @@ func TestSTS_07_QueuesLiveFromDriverOKToReset(t *testing.T) {
 	r.up(2)
 	r.q(0).mustServe()
 	r.must(RegStatus, 0)
+	assert.Assert(t, !r.slot.Stats().Live)
 	r.q(0).offer(4, "late")
 	r.q(1).offer(4, "late")
 	r.q(0).quietly()
