@@ -21,7 +21,7 @@ func (r *rig) words(off uint64, n int) (all []uint32) {
 
 // The worked example of docs/hvl-v2.md, section 13, word for word.
 func TestWorkedExample(t *testing.T) {
-	r := &rig{t: t, region: shmem.NewHeap(0x100000), backend: inOrderOne(), log: new(logbook)}
+	r := &rig{t: t, region: newRegion(t, 0x100000), backend: inOrderOne(), log: new(logbook)}
 	r.opts = Options{
 		Place: Place{SlotOff: 0x2000, MemOff: 0x10000, MemSize: 0xF0000, AddrBase: 0x37010000},
 		Offer: virtio.FeatureSet(virtio.IndirectDesc, virtio.EventIdx),

@@ -47,12 +47,7 @@ func (r *rig) busy(d *slow) {
 func (q *vq) inside() (goOn func()) {
 	q.r.t.Helper()
 	there, leave := make(chan struct{}), make(chan struct{})
-	j := &q.r.slot.inflight[q.i]
-	j.hook = func() {
-		j.hook = nil
-		close(there)
-		<-leave
-	}
+	q.r.stops[q.i].Store(&stop{there, leave})
 	q.offer(2*(q.avail%(ringSize/2)), "x")
 	q.r.ring()
 	<-there

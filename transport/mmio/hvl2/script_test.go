@@ -51,11 +51,23 @@ type rig struct {
 	vqs     []*vq
 	doom    []int // the monitor dies before its n-th store, its successor before its own, …
 	mayLose bool  // a successor may lose the state
+	stops   [4]atomic.Pointer[stop]
+}
+
+// stop is where a queue's owner stops in the middle of an access: it says so, and waits.
+type stop struct{ there, leave chan struct{} }
+
+// newRegion is memory that the race detector leaves alone: both sides race on it by design.
+func newRegion(t testing.TB, size int64) *shmem.Region {
+	region, err := shmem.NewMemfd("hvl2-test", size)
+	assert.NilError(t, err)
+	t.Cleanup(func() { region.Close() })
+	return region
 }
 
 // newRig is a slot on a fresh window, started.
 func newRig(t testing.TB, b virtio.Backend, change ...func(*Options)) *rig {
-	r := &rig{t: t, region: shmem.NewHeap(winSize), backend: b, log: new(logbook)}
+	r := &rig{t: t, region: newRegion(t, winSize), backend: b, log: new(logbook)}
 	r.opts = Options{Place: place(), Log: slog.New(slog.NewTextHandler(r.log, nil))}
 	for _, c := range change {
 		c(&r.opts)
@@ -82,6 +94,14 @@ func (r *rig) monitor() {
 	r.page, err = r.region.Span(r.opts.Place.SlotOff, PageSize)
 	assert.NilError(r.t, err)
 	slot := r.slot
+	for i := range slot.inflight {
+		slot.inflight[i].hook = func() {
+			if s := r.stops[i].Swap(nil); s != nil {
+				close(s.there)
+				<-s.leave
+			}
+		}
+	}
 	r.t.Cleanup(func() {
 		slot.hook = nil
 		for !slot.Stop() {
@@ -101,7 +121,7 @@ func (r *rig) kill() {
 	assert.NilError(r.t, err)
 	image := make([]byte, winSize)
 	old.ReadAt(image, 0)
-	r.region = shmem.NewHeap(winSize)
+	r.region = newRegion(r.t, winSize)
 	now, err := r.region.Span(0, winSize)
 	assert.NilError(r.t, err)
 	now.WriteAt(image, 0)
