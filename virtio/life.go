@@ -34,6 +34,7 @@ func (d *Device) start() {
 	}
 	for i, l := range d.links {
 		s.queues = append(s.queues, newQueue(s, i, l))
+		s.resumed = s.resumed || l != nil && l.resumed
 		d.links[i] = nil
 	}
 	d.session = s

@@ -15,6 +15,7 @@ type link struct {
 	gate    *vring.Gate
 	touched atomic.Bool // something was available once
 	off     bool        // disabled; guarded by Device.mu
+	resumed bool        // it goes on where another one was
 }
 
 // enabled reports whether the driver may count on the queue. Callers hold Device.mu.

@@ -35,7 +35,7 @@ func (d *Device) EnableQueue(space *shmem.Space, c vring.Config) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", d.name, err)
 	}
-	l := &link{ring: ring, gate: c.Gate}
+	l := &link{ring: ring, gate: c.Gate, resumed: c.Start != 0 || len(c.Redo) > 0}
 	l.touched.Store(len(c.Redo) > 0) // they are as good as seen
 	if d.live() {
 		d.session.queues[c.Index].connect(l)

@@ -17,6 +17,7 @@ type Session struct {
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 	features Features
+	resumed  bool
 	queues   []*Queue
 	log      *slog.Logger
 
@@ -27,6 +28,11 @@ type Session struct {
 
 // Features is the negotiated set, ring and transport bits included.
 func (s *Session) Features() Features { return s.features }
+
+// Resumed reports whether the driver knows the device from before: a queue goes on where an
+// earlier session left it, of this process or of one that was killed. What the driver has said
+// and was told then still holds, and only a device that keeps no such state need not care.
+func (s *Session) Resumed() bool { return s.resumed }
 
 // Queue is queue i of the device, nil when it has none such. On one that the driver did not
 // enable nothing arrives, until it does.

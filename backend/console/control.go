@@ -173,7 +173,7 @@ func (l *life) command(port uint32, event, value uint16) error {
 
 // introduce has the driver told all there is to know of a port. Callers hold d.mu.
 func (l *life) introduce(p *port, s *portState) {
-	s.todo, s.flips, s.told = 0, 0, false
+	s.todo, s.flips, s.told = 0, 0, s.vague && !p.attached
 	if p.console() {
 		s.todo |= tellConsole
 		if p.window != (window{}) {
@@ -182,8 +182,9 @@ func (l *life) introduce(p *port, s *portState) {
 	} else {
 		s.todo |= tellName
 	}
-	if p.attached {
+	if p.attached || s.vague {
 		s.flip()
 	}
+	s.vague = false
 	poke(l.news)
 }

@@ -160,6 +160,38 @@ func TestPortsAreAnnouncedAgain(t *testing.T) {
 	})
 }
 
+// A driver that outlives the monitor goes on with its ports, and hears who is attached by now.
+func TestHVL_07_PortsOutliveTheMonitor(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		o, host := two()
+		client := &come{Conn: o.Ports[1].Endpoint.(net.Conn)}
+		o.Ports[1].Endpoint = client
+		l := newLink(t, o, FeatureMultiport)
+		client.attach(true)
+		l.command(0, driverReady, 1)
+		assert.Equal(t, l.heard(), "0 ADD 1")
+		assert.Equal(t, l.heard(), "1 ADD 1")
+		l.command(1, driverKnows, 1)
+		assert.Equal(t, l.heard(), "1 NAME 1 agent")
+		assert.Equal(t, l.heard(), "1 OPEN 1")
+		l.command(1, driverOpens, 1)
+
+		for _, attached := range []bool{true, false} {
+			l.stop()
+			client.attach(attached)
+			l.resume(FeatureMultiport)
+			addr := l.receive(4, 64)
+			go host[1].Write([]byte("still there?"))
+			assert.Equal(t, l.received(4, addr), "still there?")
+			assert.Equal(t, l.heard(), "0 ADD 1")
+			assert.Equal(t, l.heard(), "1 ADD 1")
+			l.command(1, driverKnows, 1)
+			assert.Equal(t, l.heard(), "1 NAME 1 agent")
+			assert.Equal(t, l.heard(), map[bool]string{true: "1 OPEN 1", false: "1 OPEN 0"}[attached])
+		}
+	})
+}
+
 func TestCON_07_Resize(t *testing.T) {
 	config := func(l *link) [3]uint32 {
 		var b [12]byte

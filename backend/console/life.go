@@ -33,9 +33,11 @@ type portState struct {
 	todo  event       // what it is to be told, as bits
 	flips int         // how often its idea of "attached" is to change: 0 to 2
 	told  bool        // its idea of "attached"
+	vague bool        // what it knows it was told by a predecessor of ours
 }
 
-// begin makes the session the one that is told of changes.
+// begin makes the session the one that is told of changes. A driver that knows the ports from
+// before is told of them again: it says that it is ready once more, and nothing else happens.
 func (d *Device) begin(s *virtio.Session) *life {
 	l := &life{
 		d: d, session: s, multiport: s.Features().Has(FeatureMultiport),
@@ -48,8 +50,12 @@ func (d *Device) begin(s *virtio.Session) *life {
 	news := s.Features().Has(FeatureSize) && (d.stale || !l.multiport)
 	d.stale = false
 	for i, p := range d.ports {
-		l.ports[i].open.Store(!l.multiport)
+		l.ports[i].open.Store(!l.multiport || s.Resumed())
 		l.mourn(p)
+		if l.multiport && s.Resumed() {
+			l.announced, l.ports[i].added, l.ports[i].vague, l.ports[i].todo = true, true, true, tellAdd
+			poke(l.news)
+		}
 	}
 	d.mu.Unlock()
 	if news {

@@ -86,6 +86,18 @@ func (l *link) start(features ...virtio.Feature) {
 	l.dev.Start()
 }
 
+// resume is another monitor's start under a driver that lives on.
+func (l *link) resume(features ...virtio.Feature) {
+	l.t.Helper()
+	assert.Equal(l.t, l.dev.SetDriverFeatures(virtio.FeatureSet(features...)), virtio.Features{})
+	for i, r := range l.rings {
+		c := l.config(i)
+		c.Start = r.UsedIdx()
+		assert.NilError(l.t, l.dev.EnableQueue(l.mem.Space, c))
+	}
+	l.dev.Start()
+}
+
 // stop is the driver's reset: it returns when the device has let go.
 func (l *link) stop() {
 	l.t.Helper()
