@@ -41,6 +41,14 @@
 // acknowledgement does not say which interrupt it answers. [Options].ClearIdle clears the bit of
 // a device that has had no news for as many acknowledgements as can be stale plus one.
 //
+// # Slot pages
+//
+// The same Bus carries the modern dialect, hvl-v2, whose device side is package hvl2: alone in a
+// window (the [Modern] layout), beside up to seven legacy headers ([Bus.AddPage]), or in a
+// driver's whole RAM (the [Bare] layout). There is one doorbell for all of it, and a directory
+// that leads to the pages wherever there is room for one. One bus serves a page at a time: it is
+// locked in the file behind the window.
+//
 // # A monitor that dies
 //
 // What was acknowledged also stands in words of the header that no driver uses. A new Bus on a
