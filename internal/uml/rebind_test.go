@@ -34,6 +34,7 @@ func TestUMLRebindConsole(t *testing.T) {
 			Attachments: []Attachment{l.attach(t, l.rig, d)}, Modules: consoleDriver,
 			Job: "rebind", Args: talk.RebindArgs{ID: int(virtio.IDConsole), Times: rebinds},
 		})
+		defer attend(ctx, g, ends[0])()
 		heard := make(chan string)
 		go func() {
 			defer close(heard)
@@ -42,12 +43,11 @@ func TestUMLRebindConsole(t *testing.T) {
 			}
 		}()
 		for i := range rebinds {
-			select {
-			case text := <-heard:
-				assert.Equal(t, text, fmt.Sprint("turn ", i))
-			case <-ctx.Done():
-				t.Fatalf("turn %d was not heard\n%s", i, g.Log())
+			text, ok := <-heard
+			if !ok {
+				t.Fatalf("turn %d was not heard: %v", i, g.Wait(ctx))
 			}
+			assert.Equal(t, text, fmt.Sprint("turn ", i))
 		}
 		assert.NilError(t, g.Wait(ctx))
 	})

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/hypervisorless/virtio/internal/uml/talk"
 	"golang.org/x/sys/unix"
@@ -53,7 +55,7 @@ func use(id, turn int) error {
 		_, err = io.ReadFull(f, make([]byte, 256))
 		return err
 	case consoleID:
-		f, err := openRaw(consoleFile)
+		f, err := openAnyConsole()
 		if err != nil {
 			return err
 		}
@@ -67,3 +69,21 @@ func use(id, turn int) error {
 }
 
 const consoleID = 3
+
+// openAnyConsole opens the console of the driver's present life. The kernel may still hold that
+// of the life before, under its old name; then the new one has another.
+func openAnyConsole() (*os.File, error) {
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+		var last error
+		for i := range 8 {
+			f, err := openRaw(fmt.Sprint("/dev/hvc", i))
+			if err == nil {
+				return f, nil
+			}
+			last = errors.Join(last, err)
+		}
+		if time.Since(begin) > 10*time.Second {
+			return nil, last
+		}
+	}
+}
