@@ -108,8 +108,12 @@ func (s *slot) repeat(r request, align uint32, status *virtio.Status) verdict {
 		}
 		// The driver insists.
 		if r.sel != s.last.sel && !s.guessed {
-			s.refuse(r, errSameRing)
-			return settled
+			if !s.mistook(last) {
+				s.refuse(r, errSameRing)
+				return settled
+			}
+			s.queues[last], s.acked, s.suspect = noRing, false, true
+			return lookAgain
 		}
 		s.end() // it means another session than this one
 		s.acked = false
@@ -144,6 +148,13 @@ func (s *slot) repeat(r request, align uint32, status *virtio.Status) verdict {
 	s.adopted = false
 	s.second(last, status)
 	return settled
+}
+
+// mistook reports whether a ring that two queues want may have been acknowledged for the wrong
+// one: what stood in QueuePFN was left behind by the life before, and the plain store hit the
+// request of the new one, which believes that it was heard.
+func (s *slot) mistook(queue int) bool {
+	return !s.bus.cas && queue < len(s.former) && s.former[queue].configured()
 }
 
 // errSameRing refuses a queue whose ring was acknowledged as another's just before.
