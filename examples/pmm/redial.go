@@ -68,7 +68,8 @@ func (r *redial) replace(line notify.Line) error {
 	}
 	r.line.Close()
 	r.line = line
-	return nil
+	// The greeting may have been heard already, and somebody may have rung the dead line since.
+	return line.Raise()
 }
 
 // Wake makes Wait return. The token comes first: whoever replaces the line after it looks at
