@@ -5,8 +5,8 @@ import (
 
 	"gotest.tools/v3/assert"
 
-	vu "github.com/hypervisorless/virtio/transport/vhostuser/vhostusertest"
 	"github.com/hypervisorless/virtio/internal/emulator"
+	vu "github.com/hypervisorless/virtio/transport/vhostuser/vhostusertest"
 	"github.com/hypervisorless/virtio/virtio"
 )
 
