@@ -279,7 +279,7 @@ func TestVhostUser_KillBackendConsole(t *testing.T) {
 			w := newTerminal(g)
 			survive(t, "console", g, w)
 			t.Logf("%d bytes out, %d bytes in", w.acked, w.received)
-			assert.Assert(t, w.acked > 0 && w.received > 0)
+			assert.Assert(t, w.acked > 0 && (w.received > 0 || emulator.Here())) // there it may be killed before
 		})
 	}
 }
