@@ -16,6 +16,10 @@ import (
 // under mutation is often one that spins until its watchdog ends it.
 const parallel = 2
 
+// attempts is how often a mutant may pass before it has survived: what breaks a race is not lost
+// every time.
+const attempts = 5
+
 const (
 	mutantTimeout    = 120 * time.Second
 	unmutatedTimeout = 10 * time.Minute
@@ -134,7 +138,12 @@ func runMutant(ctx context.Context, r *runner, id string, e entry, unmutated out
 	}
 	name = fmt.Sprintf("%s:%d", e.File, line)
 
-	o := r.run(ctx, id, e.Package, runPattern(e.Test), overlay, mutantTimeout)
+	var o outcome
+	for range attempts {
+		if o = r.run(ctx, id, e.Package, runPattern(e.Test), overlay, mutantTimeout); o.failed || o.build != "" || !o.started {
+			break
+		}
+	}
 	switch {
 	case o.build != "":
 		return name, broken, "with the change it does not build:\n" + o.build
