@@ -102,7 +102,11 @@ func TestVhostUser_QueueComesAndGoes(t *testing.T) {
 				w := turned(g, 1)
 				assert.NilError(t, q.Place())
 				assert.NilError(t, q.Enable())
-				for range 40 {
+				rounds := 40
+				if testing.Short() {
+					rounds = 4
+				}
+				for range rounds {
 					assert.NilError(t, q.ForceKick())
 					goal := w.answers + 30
 					for end := time.Now().Add(patience); w.answers < goal; {
