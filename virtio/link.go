@@ -14,15 +14,23 @@ type link struct {
 	ring    *vring.Queue
 	gate    *vring.Gate
 	touched atomic.Bool // something was available once
-	off     bool        // disabled; guarded by Device.mu
+	off     bool        // disabled; guarded by Device.mu, as is the next
+	empty   bool        // its gate was found empty since
 	resumed bool        // it goes on where another one was
 }
 
 // enabled reports whether the driver may count on the queue. Callers hold Device.mu.
 func (l *link) enabled() bool { return l != nil && !l.off }
 
-// gone reports whether nothing can touch the memory of a queue that is not enabled.
-func (l *link) gone() bool { return l == nil || l.off && l.gate.Empty() }
+// gone reports whether nothing can touch the memory of a queue that is not enabled. Once is for
+// good: whoever knocks at the shut gate later makes it look busy for a moment. Callers hold
+// Device.mu.
+func (l *link) gone() bool {
+	if l != nil && l.off && !l.empty {
+		l.empty = l.gate.Empty()
+	}
+	return l == nil || l.empty
+}
 
 // connect gives the queue another ring. The former one is gone.
 func (q *Queue) connect(l *link) {

@@ -130,3 +130,33 @@ func TestQueueResetWaitsForTheAccess(t *testing.T) {
 	mustEcho(t, r)
 	assert.NilError(t, r.Reset())
 }
+
+// A queue that was released stays so, whoever knocks at its gate meanwhile.
+func TestQueueReleasedIsFinal(t *testing.T) {
+	b := &toy{info: virtio.Info{Queues: []uint16{4, 4}, InOrder: true}, serve: both}
+	r := virtiotest.NewRig(t, b, virtiotest.Options{Buffers: 1 << 20})
+	assert.NilError(t, r.Up(r.Device.Offered()))
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				r.Device.Kick()
+			}
+		}
+	}()
+	for range 500 {
+		r.Device.DisableQueue(1)
+		eventually(t, r, "release of the queue", func() bool { return r.Device.QueueReleased(1) })
+		for range 100 {
+			assert.Assert(t, r.Device.QueueReleased(1), "a queue that was released")
+		}
+		assert.NilError(t, r.Enable(1))
+	}
+	close(stop)
+	<-stopped
+	assert.NilError(t, r.Reset())
+}

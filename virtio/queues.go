@@ -57,7 +57,8 @@ func (d *Device) DisableQueue(i int) (released bool) {
 	case l == nil:
 	case d.live():
 		l.off = true
-		return l.gate.Shut()
+		l.gate.Shut()
+		return l.gone()
 	default:
 		d.links[i] = nil
 	}
