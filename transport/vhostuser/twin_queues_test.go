@@ -102,11 +102,7 @@ func TestVhostUser_QueueComesAndGoes(t *testing.T) {
 				w := turned(g, 1)
 				assert.NilError(t, q.Place())
 				assert.NilError(t, q.Enable())
-				rounds := 40
-				if testing.Short() {
-					rounds = 4
-				}
-				for range rounds {
+				for range 40 {
 					assert.NilError(t, q.ForceKick())
 					goal := w.answers + 30
 					for end := time.Now().Add(patience); w.answers < goal; {
