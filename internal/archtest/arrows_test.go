@@ -64,6 +64,8 @@ func TestRulesFindViolations(t *testing.T) {
 		{name: "a module for tests that ships", path: "virtio", imports: "github.com/google/go-cmp/cmp", want: "a module for tests only"},
 		{name: "an unknown module", path: "backend/rng", imports: "example.org/rand", want: "not one of the few outside modules"},
 		{name: "an unknown module in a test", path: "backend/rng", tests: "example.org/rand", want: "not one of the few outside modules"},
+		{name: "the file systems of p9", path: "backend/p9", imports: "github.com/hugelgupf/p9/linux"},
+		{name: "p9 elsewhere", path: "virtio", imports: "github.com/hugelgupf/p9/p9", want: "only backend/p9 and examples use that module"},
 		{name: "more of x/sys", path: "shmem", imports: "golang.org/x/sys/cpu", want: "not one of the few outside modules"},
 		{name: "a ring that logs", path: "vring", imports: "log/slog", want: "no logging"},
 		{name: "a ring that waits", path: "vring", imports: "time", want: "no waiting"},

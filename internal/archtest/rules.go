@@ -51,7 +51,11 @@ var kits = []string{"vring/vringtest", "virtio/virtiotest", "transport/vhostuser
 const unsafeRoom = "shmem"
 
 var (
-	outside      = []string{"golang.org/x/sys/unix"}
+	outside   = []string{"golang.org/x/sys/unix"}
+	outsideOf = map[string]string{ // modules that are one room's edge to the world
+		"github.com/hugelgupf/p9/":  "backend/p9",
+		"github.com/mdlayher/vsock": "backend/vsock",
+	}
 	outsideTests = []string{"github.com/google/go-cmp/", "gotest.tools/v3/"}
 
 	// The ring is arithmetic on memory: it does no I/O, waits for nothing and logs
@@ -125,6 +129,11 @@ func refuseOutside(path, imp string, test bool) string {
 	// The standard library's paths have no dot in their first element.
 	case !strings.Contains(first, "."), slices.Contains(outside, imp):
 		return ""
+	case outsideRoom(imp) != "":
+		if test || path == outsideRoom(imp) || strings.HasPrefix(path, "examples/") {
+			return ""
+		}
+		return "only " + outsideRoom(imp) + " and examples use that module"
 	case slices.ContainsFunc(outsideTests, hasPrefix):
 		if test {
 			return ""
@@ -132,4 +141,14 @@ func refuseOutside(path, imp string, test bool) string {
 		return "a module for tests only"
 	}
 	return "not one of the few outside modules"
+}
+
+// outsideRoom is the room whose edge an outside package is, or "".
+func outsideRoom(imp string) string {
+	for prefix, room := range outsideOf {
+		if strings.HasPrefix(imp, prefix) {
+			return room
+		}
+	}
+	return ""
 }
