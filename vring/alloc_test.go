@@ -58,6 +58,14 @@ func TestAllocs(t *testing.T) {
 						fail(err)
 						_, err = chain.Read(buf)
 						fail(err)
+						_, err = chain.Write(buf[:2])
+						fail(err)
+						if chain.Straight() {
+							_, err = chain.Fill(3, once)
+							fail(err)
+						}
+						_, err = chain.WriteAt(buf[:2], 0)
+						fail(err)
 						_, err = chain.Write(buf[:chain.Writable()])
 						fail(err)
 						e.q.Push(&chain)

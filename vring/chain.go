@@ -24,6 +24,7 @@ type Chain struct {
 	read, written      uint64 // consumed so far
 	descriptors        int
 	at, to             cursor // of Read and Write
+	vector             [][]byte
 }
 
 // cursor is a position in the segments; what is written starts at the split.
@@ -33,7 +34,7 @@ type cursor struct {
 }
 
 func (c *Chain) reset(q *Queue, head uint16) {
-	*c = Chain{q: q, head: head, segments: c.segments[:0]}
+	*c = Chain{q: q, head: head, segments: c.segments[:0], vector: c.vector}
 }
 
 // add appends one buffer, checked as far as it concerns the chain alone.

@@ -24,6 +24,8 @@ var (
 	ErrShut = errors.New("session is over")
 	// ErrDone means that the Chain was pushed already, or never popped.
 	ErrDone = errors.New("descriptor chain is not in flight")
+	// ErrNotStraight means that no system call may touch the memory of the Chain.
+	ErrNotStraight = errors.New("descriptor chain lies in device memory")
 )
 
 // RingError is a fault of the ring itself. It latches: the Queue takes no more chains.

@@ -48,12 +48,20 @@ func (g *gated) inFlight(t *testing.T, c *vring.Chain) {
 	g.pop(t, c)
 }
 
+// once is a system call that moves a byte.
+func once(v [][]byte) (int, error) {
+	v[0][0]++
+	return 1, nil
+}
+
 // accesses are all the ways through the gate that a backend has, Publish last.
 func (g *gated) accesses(c *vring.Chain) map[string]func() error {
 	return map[string]func() error{
 		"Pop":     func() error { _, err := g.q.Pop(&vring.Chain{}); return err },
 		"Read":    func() error { _, err := c.Read(make([]byte, 1)); return err },
 		"Write":   func() error { _, err := c.Write(make([]byte, 1)); return err },
+		"Fill":    func() error { _, err := c.Fill(1, once); return err },
+		"Drain":   func() error { _, err := c.Drain(1, once); return err },
 		"Arm":     func() error { _, err := g.q.Arm(); return err },
 		"Show":    g.q.Show,
 		"Publish": func() error { _, err := g.q.Publish(); return err },
@@ -61,7 +69,7 @@ func (g *gated) accesses(c *vring.Chain) map[string]func() error {
 }
 
 func TestGate_ShutLetsNothingIn(t *testing.T) {
-	for _, name := range []string{"Pop", "Read", "Write", "Arm", "Show", "Publish"} {
+	for _, name := range []string{"Pop", "Read", "Write", "Fill", "Drain", "Arm", "Show", "Publish"} {
 		t.Run(name, func(t *testing.T) {
 			g := newGated(t, shmem.NewHeap(1<<14), size(8))
 			var c vring.Chain
@@ -87,7 +95,7 @@ func TestGate_ShutLetsNothingIn(t *testing.T) {
 }
 
 func TestGate_LookEndsTheSession(t *testing.T) {
-	for _, name := range []string{"Pop", "Read", "Write", "Arm", "Show", "Publish"} {
+	for _, name := range []string{"Pop", "Read", "Write", "Fill", "Drain", "Arm", "Show", "Publish"} {
 		t.Run(name, func(t *testing.T) {
 			g := newGated(t, shmem.NewHeap(1<<14), size(8))
 			var c vring.Chain
