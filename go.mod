@@ -9,4 +9,10 @@ require (
 	gotest.tools/v3 v3.5.2
 )
 
-require github.com/u-root/uio v0.0.0-20230305220412-3e8cd9d6bf63 // indirect
+require (
+	github.com/mdlayher/socket v0.8.0 // indirect
+	github.com/mdlayher/vsock v1.4.0 // indirect
+	github.com/u-root/uio v0.0.0-20230305220412-3e8cd9d6bf63 // indirect
+	golang.org/x/net v0.62.0 // indirect
+	golang.org/x/sync v0.24.0 // indirect
+)
