@@ -81,7 +81,7 @@ func TestNoAllocations(t *testing.T) {
 		t.Skip("the race detector allocates")
 	}
 	for name, serve := range map[string]func(context.Context, *virtio.Queue) error{
-		"Handle": byHandle, "Next, Done, Flush": byHand,
+		"Handle": byHandle, "Next, Done, Flush": byHand, "HandleParallel": byParallel,
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, depth := range []uint16{1, 40} {
@@ -95,13 +95,18 @@ func TestNoAllocations(t *testing.T) {
 }
 
 // A request there and back between two goroutines of one process: what all else is added to.
-func BenchmarkQueueHandle(b *testing.B) {
+func BenchmarkQueueHandle(b *testing.B) { benchmarkLaps(b, byHandle) }
+
+// The same where each request may block.
+func BenchmarkQueueHandleParallel(b *testing.B) { benchmarkLaps(b, byParallel) }
+
+func benchmarkLaps(b *testing.B, serve func(context.Context, *virtio.Queue) error) {
 	for _, bb := range []struct {
 		name  string
 		depth uint16
 	}{{"sync", 1}, {"depth=16", 16}, {"depth=64", 64}} {
 		b.Run(bb.name, func(b *testing.B) {
-			l := newLaps(b, bb.depth, virtiotest.Options{}, byHandle)
+			l := newLaps(b, bb.depth, virtiotest.Options{}, serve)
 			l.lap()
 			b.ReportAllocs()
 			for i := 0; i < b.N; i += int(bb.depth) {

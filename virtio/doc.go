@@ -41,6 +41,10 @@
 // calls [Queue.Flush] before it waits for the host again. Bytes that may be long in coming go
 // into memory of the device's own first: a session can end while they are awaited.
 //
+// Where a request itself may take long, that of a file system, [Queue.HandleParallel] gives each
+// chain a goroutine. System calls straight into the driver's memory go through Fill and Drain of
+// the [vring.Chain], as long as they are bounded.
+//
 // There is no code for resets. When the session is over its context is done, Next returns, and
 // every access to the driver's memory fails; the device only has to return. What the driver can
 // see of its state starts afresh with the next Serve. A queue that the driver resets alone is an

@@ -35,10 +35,7 @@ func (l *link) gone() bool {
 // connect gives the queue another ring. The former one is gone.
 func (q *Queue) connect(l *link) {
 	q.link.Store(l)
-	select {
-	case q.kick <- struct{}{}:
-	default:
-	}
+	q.wake()
 }
 
 // adopt makes a link the owner's.

@@ -3,6 +3,7 @@ package virtio
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -11,7 +12,8 @@ import (
 
 // Queue is one virtqueue of a session. It adds waiting, notification and counters to a
 // vring.Queue. One goroutine owns it: Next, Done, Refuse, Flush and Handle must not run
-// concurrently. Stats may be called by anyone.
+// concurrently. HandleParallel shares it among many. Index, Size and Stats may be called by
+// anyone.
 //
 // The driver may enable a queue late, disable it, or reset it alone and enable it again with
 // another ring (2.6.1): to its owner it is empty meanwhile, and chains of the former ring can
@@ -34,6 +36,7 @@ type Queue struct {
 	kick   chan struct{} // one token: look again
 	asleep atomic.Uint32 // sleeping | index the owner has seen
 
+	mu     sync.Mutex  // of HandleParallel, which has many owners
 	chain  vring.Chain // of Handle
 	count  QueueStats  // the owner's, copied to shared now and then
 	shared queueCounters

@@ -60,6 +60,11 @@ func (q *Queue) look() (woke bool) {
 	if idx, err := q.link.Load().ring.Available(); err == nil && idx == uint16(state) {
 		return false
 	}
+	return q.wake()
+}
+
+// wake has the owner look again, and reports whether it had not been told to already.
+func (q *Queue) wake() bool {
 	select {
 	case q.kick <- struct{}{}:
 		return true

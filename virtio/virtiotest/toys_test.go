@@ -190,3 +190,12 @@ func TestSmallQueue(t *testing.T) {
 		return s
 	})
 }
+
+// Chains may be served many at a time.
+func TestParallel(t *testing.T) {
+	TestBackend(t, func(testing.TB) Subject {
+		return reverser(func(ctx context.Context, s *virtio.Session) error {
+			return s.Queue(0).HandleParallel(ctx, reverse)
+		})
+	})
+}
