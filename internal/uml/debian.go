@@ -12,22 +12,28 @@ import (
 // download fetches a package of the distribution, NAME or NAME=VERSION, into dir with the
 // system's own client, which checks its signature. It needs no root.
 func download(ctx context.Context, dir, name string) (string, error) {
-	_, err := output(ctx, dir, "apt-get", "-q", "download", name)
-	if err != nil && update(ctx) { // old lists point to files that are gone
-		_, err = output(ctx, dir, "apt-get", "-q", "download", name)
-	}
-	if err != nil {
-		return "", err
-	}
-	base, _, _ := strings.Cut(name, "=")
-	found, err := filepath.Glob(filepath.Join(dir, base+"_*.deb"))
-	if err == nil && len(found) != 1 {
-		err = fmt.Errorf("apt-get download %s left %d files", name, len(found))
-	}
+	found, err := downloadAll(ctx, dir, []string{name})
 	if err != nil {
 		return "", err
 	}
 	return found[0], nil
+}
+
+// downloadAll is download for packages that are fetched together.
+func downloadAll(ctx context.Context, dir string, names []string) ([]string, error) {
+	args := append([]string{"-q", "download"}, names...)
+	_, err := output(ctx, dir, "apt-get", args...)
+	if err != nil && update(ctx) { // old lists point to files that are gone
+		_, err = output(ctx, dir, "apt-get", args...)
+	}
+	if err != nil {
+		return nil, err
+	}
+	found, err := filepath.Glob(filepath.Join(dir, "*.deb"))
+	if err == nil && len(found) != len(names) {
+		err = fmt.Errorf("apt-get download %s left %d files", strings.Join(names, " "), len(found))
+	}
+	return found, err
 }
 
 // field returns a field of a package's description.
