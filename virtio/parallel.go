@@ -16,10 +16,18 @@ import (
 // chain of an ended session answers that one with vring.ErrShut. A panic in fn ends the
 // session. Of the queue's other methods only Drop and those that anyone may call go with it.
 func (q *Queue) HandleParallel(ctx context.Context, fn func(*vring.Chain) error) error {
+	return q.HandleBegun(ctx, nil, fn)
+}
+
+// HandleBegun is HandleParallel for requests that can name earlier ones: begin, unless it is
+// nil, is called for each chain before its fn, and for one chain after the other in the order of
+// the ring. It reads what identifies the request, and must not wait for anything.
+func (q *Queue) HandleBegun(ctx context.Context, begin func(*vring.Chain), fn func(*vring.Chain) error) error {
 	crew, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p := &parallel{Queue: q, ctx: crew, fn: fn, lost: make(chan error, 1)}
+	p := &parallel{Queue: q, ctx: crew, begin: begin, fn: fn, lost: make(chan error, 1), without: make(map[*vring.Chain]bool)}
 	p.mu.Lock()
+	q.crew = p
 	p.hire()
 	p.mu.Unlock()
 	var err error
@@ -36,15 +44,33 @@ func (q *Queue) HandleParallel(ctx context.Context, fn func(*vring.Chain) error)
 	return q.leave(err)
 }
 
+// Finish gives back the chain that an fn of HandleParallel works on with what was written to it,
+// before fn returns: ahead of any that is given back later. fn then returns vring.ErrShut. Safe
+// for concurrent use.
+func (q *Queue) Finish(c *vring.Chain) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.ring != nil {
+		q.Done(c)
+		q.Flush()
+	}
+}
+
 // Drop gives back, with length 0, a chain that an fn of HandleParallel is still busy with, for
 // a request that was called off. The caller and that fn see to it between themselves that fn
-// touches the chain no more; what it returns does not matter then. Safe for concurrent use.
+// touches the chain no more; what it returns does not matter then, and as long as it does not
+// return, another goroutine does its work. Safe for concurrent use.
 func (q *Queue) Drop(c *vring.Chain) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.ring != nil {
 		q.ring.Refuse(c)
 		q.Flush()
+	}
+	if p := q.crew; p != nil && !p.without[c] {
+		p.without[c] = true
+		p.workers--
+		p.hire()
 	}
 }
 
@@ -56,14 +82,16 @@ func (q *Queue) Drop(c *vring.Chain) {
 // overlooked, and who is done takes the next chain without being woken.
 type parallel struct {
 	*Queue
-	ctx  context.Context
-	fn   func(*vring.Chain) error
-	lost chan error // why the queue is lost
+	ctx   context.Context
+	begin func(*vring.Chain)
+	fn    func(*vring.Chain) error
+	lost  chan error // why the queue is lost
 
 	// Guarded by Queue.mu.
 	workers int
 	idle    int // workers that wait, or were woken and have not looked yet
 	over    bool
+	without map[*vring.Chain]bool // workers that do not count: their chains were dropped
 }
 
 // hire adds a worker if there is none idle and may be one more. Callers hold the lock.
@@ -86,8 +114,7 @@ func (p *parallel) work() {
 		}
 	}()
 	var c vring.Chain
-	for p.take(&c) {
-		p.give(&c, p.fn(&c))
+	for p.take(&c) && p.give(&c, p.fn(&c)) {
 	}
 	home = true
 }
@@ -111,6 +138,9 @@ func (p *parallel) take(c *vring.Chain) bool {
 				p.took()
 				p.count.BytesIn += c.Readable()
 				p.count.Chains++
+				if p.begin != nil {
+					p.begin(c)
+				}
 				p.lookAhead()
 				return true
 			}
@@ -186,10 +216,18 @@ func (p *parallel) await() {
 	}
 }
 
-// give returns a chain as fn left it.
-func (p *parallel) give(c *vring.Chain, err error) {
+// give returns a chain as fn left it; false sends the worker home.
+func (p *parallel) give(c *vring.Chain, err error) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.without[c] {
+		delete(p.without, c)
+		if p.workers >= max(p.Size(), 1) {
+			return false
+		}
+		p.workers++
+		return true
+	}
 	switch {
 	case err == nil:
 		p.Done(c)
@@ -198,4 +236,5 @@ func (p *parallel) give(c *vring.Chain, err error) {
 	}
 	// Under the lock, so that nothing is notified once HandleParallel has left a session that is over.
 	p.Flush()
+	return true
 }

@@ -37,6 +37,7 @@ type Queue struct {
 	asleep atomic.Uint32 // sleeping | index the owner has seen
 
 	mu     sync.Mutex  // of HandleParallel, which has many owners
+	crew   *parallel   // that serves it, or served it last
 	chain  vring.Chain // of Handle
 	count  QueueStats  // the owner's, copied to shared now and then
 	shared queueCounters
