@@ -1,0 +1,2 @@
+// Package vsock is the socket device.
+package vsock
