@@ -1,29 +1,30 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
 
-// parallel is how many mutants are built and run at once: few, since a test
-// under mutation is often one that spins until its watchdog ends it.
+// parallel is how many tests run at once: few, since a test under mutation is
+// often one that spins until its watchdog ends it.
 const parallel = 2
 
-// attempts is how often a mutant may pass before it has survived: what breaks a race is not lost
-// every time.
-const attempts = 5
+// attempts is how often a mutant may pass before it has survived: what breaks a
+// race is not lost every time, the less on a busy machine.
+const attempts = 20
 
-const (
-	mutantTimeout    = 120 * time.Second
-	unmutatedTimeout = 10 * time.Minute
-)
+// unmutatedTimeout ends a test that hangs on the code as it is.
+const unmutatedTimeout = 5 * time.Minute
+
+// enough is the time for a test that took so long on the code as it is. One that
+// takes longer hangs, which counts as noticed.
+func enough(took time.Duration) time.Duration { return 2*time.Second + 4*took }
 
 // A verdict is what became of one mutant.
 type verdict int
@@ -39,9 +40,33 @@ func (v verdict) String() string {
 	return [...]string{"killed", "SURVIVED", "skipped", "BROKEN"}[v]
 }
 
-// runMutations runs the tests once as they are, then every mutant, and prints a
-// line for each.
+// A finding is what is to say about one mutant.
+type finding struct {
+	mutant
+	verdict
+	detail string
+	alone  bool // it needed a build of its own
+	took   time.Duration
+}
+
+func (f finding) String() string {
+	text := fmt.Sprintf("%s %s by %s", f.verdict, f.Test, f.File)
+	if f.line > 0 {
+		text += fmt.Sprint(":", f.line)
+	}
+	if f.alone {
+		text += ", alone"
+	}
+	text += fmt.Sprintf(" (%.1fs)", f.took.Seconds())
+	if f.detail != "" {
+		text += ": " + f.detail
+	}
+	return text
+}
+
+// runMutations runs every mutant and prints a line for each.
 func runMutations(ctx context.Context, root string, entries []entry) error {
+	begin := time.Now()
 	work, err := os.MkdirTemp("", "mutate")
 	if err != nil {
 		return err
@@ -51,41 +76,28 @@ func runMutations(ctx context.Context, root string, entries []entry) error {
 	if err != nil {
 		return err
 	}
+	findings, err := findAll(ctx, r, mutantsOf(root, entries))
+	if err != nil {
+		return err
+	}
 
-	begin := time.Now()
-	unmutated := runUnmutated(ctx, r, entries)
-
+	slices.SortStableFunc(findings, func(a, b finding) int { return cmp.Compare(b.took, a.took) })
+	fmt.Println("the slowest:")
+	for _, f := range findings[:min(10, len(findings))] {
+		fmt.Println("  ", f)
+	}
 	var (
 		counts [broken + 1]int
-		mu     sync.Mutex
-		wg     sync.WaitGroup
-		slots  = make(chan struct{}, parallel)
+		alone  int
 	)
-	for i, e := range entries {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			begin := time.Now()
-			name, v, detail := runMutant(ctx, r, fmt.Sprint("mutant", i), e, unmutated[e.Package])
-			if ctx.Err() != nil {
-				return
-			}
-			if detail != "" {
-				detail = ": " + detail
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			counts[v]++
-			fmt.Printf("%s %s by %s (%.1fs)%s\n", v, e.Test, name, time.Since(begin).Seconds(), detail)
-		})
+	for _, f := range findings {
+		counts[f.verdict]++
+		if f.alone {
+			alone++
+		}
 	}
-	wg.Wait()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-
-	fmt.Printf("%d mutants: %d killed, %d survived, %d skipped, %d broken (%.0fs)\n",
-		len(entries), counts[killed], counts[survived], counts[skipped], counts[broken], time.Since(begin).Seconds())
+	fmt.Printf("%d mutants: %d killed, %d survived, %d skipped, %d broken; %d in builds of their own (%.0fs)\n",
+		len(findings), counts[killed], counts[survived], counts[skipped], counts[broken], alone, time.Since(begin).Seconds())
 	switch {
 	case counts[survived] > 0 || counts[broken] > 0:
 		return errors.New("not every mutant was killed")
@@ -95,66 +107,50 @@ func runMutations(ctx context.Context, root string, entries []entry) error {
 	return nil
 }
 
-// runUnmutated returns what the tests do on the code as it is, by package: a
-// test that fails or does not run at all proves nothing about a mutant.
-func runUnmutated(ctx context.Context, r *runner, entries []entry) map[string]outcome {
-	tests := map[string][]string{}
-	for _, e := range entries {
-		top, _, _ := strings.Cut(e.Test, "/")
-		if !slices.Contains(tests[e.Package], top) {
-			tests[e.Package] = append(tests[e.Package], top)
-		}
-	}
-	outcomes := map[string]outcome{}
-	for i, pkg := range slices.Sorted(maps.Keys(tests)) {
-		begin := time.Now()
-		pattern := "^(" + strings.Join(tests[pkg], "|") + ")$"
-		outcomes[pkg] = r.run(ctx, fmt.Sprint("unmutated", i), pkg, pattern, "", unmutatedTimeout)
-		fmt.Printf("%d tests of %s as they are (%.1fs)\n", len(tests[pkg]), pkg, time.Since(begin).Seconds())
-	}
-	return outcomes
-}
-
-// runMutant breaks the file as e says and runs e's test alone. It returns where
-// the break is, the verdict and what else there is to say.
-func runMutant(ctx context.Context, r *runner, id string, e entry, unmutated outcome) (string, verdict, string) {
-	name := e.File
-	switch result := unmutated.results[e.Test]; {
-	case unmutated.build != "":
-		return name, broken, "without the change the tests do not build:\n" + unmutated.build
-	case result == "SKIP":
-		return name, skipped, "the test skips itself on this machine"
-	case result == "" && unmutated.failed:
-		return name, broken, "no such test ran, others failed:\n" + unmutated.tail()
-	case result == "":
-		return name, broken, "no such test ran"
-	case result != "PASS":
-		return name, broken, "without the change the test fails:\n" + unmutated.tail()
-	}
-
-	overlay, line, err := r.overlay(id, e)
+// findAll runs the mutants, a test's one after the other, and prints what it
+// finds as it goes.
+func findAll(ctx context.Context, r *runner, mutants []mutant) ([]finding, error) {
+	begin := time.Now()
+	shared, err := r.share(ctx, mutants)
 	if err != nil {
-		return name, broken, err.Error()
+		return nil, err
 	}
-	name = fmt.Sprintf("%s:%d", e.File, line)
+	fmt.Printf("%d of %d mutants share a build (%.1fs)\n", len(shared.held), len(mutants), time.Since(begin).Seconds())
 
-	var o outcome
-	for range attempts {
-		if o = r.run(ctx, id, e.Package, runPattern(e.Test), overlay, mutantTimeout); o.failed || o.build != "" || !o.started {
-			break
+	var (
+		tests    []listedTest
+		byTest   = map[listedTest][]mutant{}
+		findings []finding
+		mu       sync.Mutex
+		wg       sync.WaitGroup
+		slots    = make(chan struct{}, parallel)
+	)
+	for _, m := range mutants {
+		t := listedTest{m.Package, m.Test}
+		if byTest[t] == nil {
+			tests = append(tests, t)
 		}
+		byTest[t] = append(byTest[t], m)
 	}
-	switch {
-	case o.build != "":
-		return name, broken, "with the change it does not build:\n" + o.build
-	case !o.started:
-		return name, broken, "with the change the test was never started:\n" + o.tail()
-	case !o.failed:
-		return name, survived, e.Pos
-	case o.results[e.Test] == "FAIL":
-		return name, killed, ""
-	case o.timedOut:
-		return name, killed, "by the timeout, a watchdog in the test would be quicker"
+	for _, t := range tests {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			s := newSubject(ctx, r, t, shared)
+			for _, m := range byTest[t] {
+				begin := time.Now()
+				f := s.try(ctx, m)
+				f.took = time.Since(begin)
+				if ctx.Err() != nil {
+					return
+				}
+				mu.Lock()
+				fmt.Println(f)
+				findings = append(findings, f)
+				mu.Unlock()
+			}
+		})
 	}
-	return name, killed, "the test's process died"
+	wg.Wait()
+	return findings, ctx.Err()
 }

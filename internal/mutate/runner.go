@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -19,94 +21,139 @@ type runner struct {
 	root    string // of the module
 	work    string // folder for everything made on the way
 	goflags string // GOFLAGS as they are set on this machine
+
+	mu   sync.Mutex
+	once map[[2]string]func() binary // by package and overlay
 }
 
 func newRunner(ctx context.Context, root, work string) (*runner, error) {
 	goflags, err := goOutput(ctx, root, "env", "GOFLAGS")
-	return &runner{root, work, goflags}, err
+	return &runner{root: root, work: work, goflags: goflags, once: map[[2]string]func() binary{}}, err
+}
+
+// overlay writes files, by their name in the module, and the overlay that puts
+// them in place, and returns the overlay's name.
+func (r *runner) overlay(files map[string]string) (string, error) {
+	dir, err := os.MkdirTemp(r.work, "overlay")
+	if err != nil {
+		return "", err
+	}
+	replace := map[string]string{}
+	for name, text := range files {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			return "", err
+		}
+		replace[filepath.Join(r.root, name)] = file
+	}
+	text, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	name := filepath.Join(dir, "overlay.json")
+	return name, os.WriteFile(name, text, 0o600)
+}
+
+// environ is the environment for what is built with the overlay. It is in
+// GOFLAGS, so that a command which a test itself builds is broken too.
+func (r *runner) environ(overlay string) []string {
+	if overlay == "" {
+		return os.Environ()
+	}
+	return append(os.Environ(), strings.TrimSpace("GOFLAGS="+r.goflags+" '-overlay="+overlay+"'"))
+}
+
+// A binary holds the tests of a package, built with an overlay or "".
+type binary struct {
+	pkg, overlay string
+	file         string // "" if the package has no tests, or they do not build
+	refused      string // the compiler's words, if they do not build
+}
+
+func (r *runner) build(ctx context.Context, pkg, overlay string) binary {
+	b := binary{pkg: pkg, overlay: overlay}
+	dir, err := os.MkdirTemp(r.work, "binary")
+	if err != nil {
+		b.refused = err.Error()
+		return b
+	}
+	file := filepath.Join(dir, "test")
+	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-o", file, pkg)
+	cmd.Dir, cmd.Env = r.root, r.environ(overlay)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.refused = err.Error() + "\n" + string(out)
+	} else if _, err := os.Stat(file); err == nil {
+		b.file = file
+	}
+	return b
+}
+
+// kept is build for a binary that many need.
+func (r *runner) kept(ctx context.Context, pkg, overlay string) binary {
+	key := [2]string{pkg, overlay}
+	r.mu.Lock()
+	once := r.once[key]
+	if once == nil {
+		once = sync.OnceValue(func() binary { return r.build(ctx, pkg, overlay) })
+		r.once[key] = once
+	}
+	r.mu.Unlock()
+	return once()
 }
 
 // An outcome is what one run of a test binary did.
 type outcome struct {
-	build    string            // the compiler's words, if it did not build
+	refused  string            // the compiler's words, if it did not build
 	failed   bool              // the process did not exit with 0
 	timedOut bool              // it was ended for taking too long
 	started  bool              // at least one test began
 	results  map[string]string // PASS, FAIL or SKIP by test name
 	output   string
+	took     time.Duration
 }
 
-// overlay writes the broken file of e and the overlay that puts it in place,
-// and returns the overlay's name and the line broken.
-func (r *runner) overlay(id string, e entry) (name string, line int, err error) {
-	path := filepath.Join(r.root, e.File)
-	source, err := os.ReadFile(path)
-	if err != nil {
-		return "", 0, err
-	}
-	mutated, line, err := e.mutate(string(source))
-	if err != nil {
-		return "", 0, err
-	}
-	file := filepath.Join(r.work, id+".go")
-	if err := os.WriteFile(file, []byte(mutated), 0o600); err != nil {
-		return "", 0, err
-	}
-	text, err := json.Marshal(map[string]any{"Replace": map[string]string{path: file}})
-	if err != nil {
-		return "", 0, err
-	}
-	name = filepath.Join(r.work, id+".json")
-	return name, line, os.WriteFile(name, text, 0o600)
-}
+// grace is for a test's process to say where it hung, before it is killed.
+const grace = 10 * time.Second
 
-// run builds the tests of pkg, with an overlay or "", and runs those that match
-// pattern.
-func (r *runner) run(ctx context.Context, id, pkg, pattern, overlay string, timeout time.Duration) outcome {
-	env := os.Environ()
-	if overlay != "" {
-		// In GOFLAGS, so that a command which the test itself builds is broken too.
-		env = append(env, strings.TrimSpace("GOFLAGS="+r.goflags+" '-overlay="+overlay+"'"))
+// run runs the one test, or subtest, with a mutant chosen or 0.
+func (r *runner) run(ctx context.Context, b binary, test string, mutant int, timeout time.Duration) (o outcome) {
+	if b.file == "" {
+		return outcome{refused: b.refused}
 	}
-	binary := filepath.Join(r.work, id+".test")
-	defer os.Remove(binary)
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, pkg)
-	build.Dir, build.Env = r.root, env
-	if out, err := build.CombinedOutput(); err != nil {
-		return outcome{build: err.Error() + "\n" + string(out)}
-	}
-	if _, err := os.Stat(binary); err != nil {
-		return outcome{} // the package has no tests
-	}
-
 	// To a file: a child that a test leaves behind would keep a pipe open.
-	log, err := os.Create(filepath.Join(r.work, id+".log"))
+	log, err := os.CreateTemp(r.work, "log")
 	if err != nil {
-		return outcome{build: err.Error()}
+		return outcome{refused: err.Error()}
 	}
+	defer os.Remove(log.Name())
 	defer log.Close()
-	// The binary's own timeout prints where it hung; ours is for when it cannot.
-	ctx, cancel := context.WithTimeout(ctx, timeout+30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, timeout+grace)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, "-test.run="+pattern, "-test.v=test2json", "-test.timeout="+timeout.String())
-	cmd.Dir = filepath.Join(r.root, pkg)
-	cmd.Env = append(env, "PWD="+cmd.Dir)
+	cmd := exec.CommandContext(ctx, b.file, "-test.run="+runPattern(test), "-test.v=test2json", "-test.timeout="+timeout.String())
+	cmd.Dir = filepath.Join(r.root, b.pkg)
+	cmd.Env = append(r.environ(b.overlay), "PWD="+cmd.Dir, fmt.Sprint(chosenEnv, "=", mutant))
 	cmd.Stdout, cmd.Stderr = log, log
 	// A group of its own, so that what a dying test started dies with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	killGroup := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Cancel = killGroup
+	begin := time.Now()
 	err = cmd.Run()
+	took := time.Since(begin)
 	if cmd.Process != nil {
 		_ = killGroup() // fails when nothing is left, as it should be
 	}
 	output, readErr := os.ReadFile(log.Name())
 	if readErr != nil {
-		return outcome{build: readErr.Error()}
+		return outcome{refused: readErr.Error()}
 	}
-	o := parseOutput(output)
+	o = parseOutput(output)
 	o.failed = err != nil
 	o.timedOut = ctx.Err() != nil || strings.Contains(o.output, "panic: test timed out after ")
+	o.took = took
 	return o
 }
 
@@ -125,6 +172,9 @@ func parseOutput(output []byte) outcome {
 	}
 	return o
 }
+
+// passed tells whether the test passed and nothing else failed.
+func (o outcome) passed(test string) bool { return o.results[test] == "PASS" && !o.failed }
 
 // tail returns the last lines of the output.
 func (o outcome) tail() string {
