@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,7 +103,18 @@ func (l *link) start(features ...virtio.Feature) {
 		r.Reset(0)
 		assert.NilError(l.t, l.dev.EnableQueue(l.mem.Space, vring.Config{Layout: r.Layout, Index: i}))
 	}
+	l.begin()
+}
+
+// begin says DRIVER_OK and returns when the device has noticed.
+func (l *link) begin() {
 	l.dev.Start()
+	for {
+		if _, err := l.vsock.current(); err == nil {
+			return
+		}
+		runtime.Gosched()
+	}
 }
 
 // resume is another monitor's start under a driver that lives on.
@@ -112,7 +124,7 @@ func (l *link) resume(features ...virtio.Feature) {
 	for i, r := range l.rings {
 		assert.NilError(l.t, l.dev.EnableQueue(l.mem.Space, vring.Config{Layout: r.Layout, Index: i, Start: r.UsedIdx()}))
 	}
-	l.dev.Start()
+	l.begin()
 }
 
 // stop is the driver's reset: it returns when the device has let go.

@@ -17,7 +17,7 @@ type Mux struct {
 var _ Router = (*Mux)(nil)
 
 // Handle serves the stream connections to a port with a function, on a goroutine for each. The
-// connection is closed when it returns. A nil function removes the port.
+// connection is closed when it returns, and reset when it panics. A nil function removes the port.
 func (m *Mux) Handle(port uint32, serve func(net.Conn)) {
 	if serve == nil {
 		m.Via(port, nil)
@@ -28,8 +28,8 @@ func (m *Mux) Handle(port uint32, serve func(net.Conn)) {
 			return nil, ErrNoRoute
 		}
 		return func(c *Conn) {
-			defer c.Close()
 			serve(c)
+			c.Close()
 		}, nil
 	}))
 }
