@@ -2,8 +2,11 @@
 // library at a time, as the lists under internal/mutate/mutations say, and
 // requires the test named beside that line to notice.
 //
-// Nothing in the tree is touched; the broken file reaches the compiler through
-// go's -overlay.
+// Nothing in the tree is touched; the broken files reach the compiler through
+// go's -overlay. Nearly every change shares one test binary a package with the
+// others: the function that it is in has a broken twin there, and an environment
+// variable chooses the twin. What is no part of a function's body gets a binary
+// of its own, and so does what a test needs that fails in the shared one.
 package main
 
 import (
