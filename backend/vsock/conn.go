@@ -50,6 +50,8 @@ type Conn struct {
 	why      error // when done: what is left for the application, io.EOF after a farewell
 	settled  bool  // the stock has everything back
 
+	into     []byte // of somebody in read: what comes next can go there straight
+	direct   int    // how much did
 	in       ring
 	messages int    // whole ones in it
 	partial  bool   // the last one is not whole yet
@@ -132,7 +134,16 @@ func (c *Conn) ReadMessage(p []byte) (n int, endOfRecord bool, err error) { retu
 func (c *Conn) read(p []byte) (n int, eor bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	first := false // of those who wait
+	defer func() {
+		if first {
+			c.into, c.direct = nil, 0
+		}
+	}()
 	for {
+		if first && c.direct > 0 {
+			return c.direct, false, nil
+		}
 		if err := c.readBy.err(); err != nil && !c.closed {
 			return 0, false, c.wrap("read", err)
 		}
@@ -144,6 +155,9 @@ func (c *Conn) read(p []byte) (n int, eor bool, err error) {
 		}
 		if len(p) == 0 {
 			return 0, false, nil
+		}
+		if c.into == nil && c.kind != Seqpacket {
+			c.into, first = p, true
 		}
 		c.canRead.Wait()
 	}

@@ -178,6 +178,17 @@ func (c *Conn) receive(p *vring.Chain, h *header) error {
 		c.consumed(n) // it was under way when we said so
 		return nil
 	}
+	if n > 0 && c.into != nil && c.direct == 0 && c.in.n == 0 { // somebody waits: no copy in between
+		k, err := io.ReadFull(p, c.into[:min(n, len(c.into))])
+		if err != nil {
+			c.ended(errReset, ofTheDriver(err))
+			return err
+		}
+		c.direct = k
+		c.consumed(k)
+		c.canRead.Broadcast()
+		n -= k
+	}
 	if n > 0 {
 		a, b := c.in.room(n, c.kind == Seqpacket)
 		for _, piece := range [...][]byte{a, b} {
