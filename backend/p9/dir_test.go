@@ -177,8 +177,8 @@ func TestDirWalk(t *testing.T) {
 // Every mode arrives as it was asked for, whatever the process's umask.
 func TestP9_08_DirModes(t *testing.T) {
 	for _, mask := range []int{0, 0o77, 0o777} {
-		umask(t, mask)
 		places(t, DirOptions{}, func(t *testing.T, s *share) {
+			umask(t, mask)
 			for mode := range p9.FileMode(0o10000) {
 				if mode&0o111 != mode>>3&0o111 && mode&0o7000 == 0 {
 					continue // enough of those
@@ -315,6 +315,7 @@ func TestDirTruncateOpen(t *testing.T) {
 	f := s.create("file", p9.WriteOnly, 0)
 	assert.NilError(t, f.SetAttr(p9.SetAttrMask{Size: true}, p9.SetAttr{Size: 1 << 40}))
 	assert.Equal(t, s.stat("file").Size, int64(1<<40))
+	assert.NilError(t, f.SetAttr(p9.SetAttrMask{Permissions: true}, p9.SetAttr{Permissions: 0o600}))
 	r := s.open(p9.ReadOnly, "file")
 	assert.NilError(t, r.SetAttr(p9.SetAttrMask{Size: true}, p9.SetAttr{Size: 1}))
 	assert.Equal(t, s.stat("file").Size, int64(1))
