@@ -53,7 +53,8 @@ func (f *fid) setOpen(flags p9.OpenFlags) {
 // newFid makes a fid of a File at a node, both of which it takes over, with a reference to its
 // parent that it takes over too. It has one reference.
 func (d *Device) newFid(file p9.File, qid p9.QID, parent *fid, n *pathNode, uid p9.UID) *fid {
-	f := &fid{dev: d, file: file, qid: qid, parent: parent, node: n, uid: uid}
+	f := d.tree.fid()
+	f.dev, f.file, f.qid, f.parent, f.node, f.uid = d, file, qid, parent, n, uid
 	f.stepper, _ = file.(Stepper)
 	_, f.concurrent = file.(Concurrent)
 	f.refs.Store(1)
@@ -88,6 +89,7 @@ func (f *fid) put() {
 		parent := d.tree.part(f)
 		d.close(f.file)
 		d.files.Add(-1)
+		d.tree.spare(f)
 		f = parent
 	}
 }

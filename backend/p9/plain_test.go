@@ -20,6 +20,8 @@ const late = 20 * time.Second
 type plain struct {
 	in, out []byte // what is left to read; what was written, with room to the capacity
 	crooked bool   // no straight I/O
+	whole   bool   // one piece
+	vector  [][]byte
 
 	back chan<- *plain
 	once sync.Once
@@ -60,11 +62,13 @@ func (p *plain) WriteAt(b []byte, off int64) (int, error) {
 }
 
 // pieces of a buffer as a driver may have cut it.
-func pieces(b []byte) [][]byte {
-	if len(b) < 4 {
-		return [][]byte{b}
+func (p *plain) pieces(b []byte) [][]byte {
+	if len(b) < 4 || p.whole {
+		p.vector = append(p.vector[:0], b)
+	} else {
+		p.vector = append(p.vector[:0], b[:1], b[1:len(b)/2], b[len(b)/2:])
 	}
-	return [][]byte{b[:1], b[1 : len(b)/2], b[len(b)/2:]}
+	return p.vector
 }
 
 func (p *plain) Fill(n uint64, fn func([][]byte) (int, error)) (int, error) {
@@ -72,7 +76,7 @@ func (p *plain) Fill(n uint64, fn func([][]byte) (int, error)) (int, error) {
 	if room = room[:min(n, uint64(len(room)))]; len(room) == 0 {
 		return 0, io.ErrShortWrite
 	}
-	k, err := fn(pieces(room))
+	k, err := fn(p.pieces(room))
 	p.out = p.out[:len(p.out)+k]
 	return k, err
 }
@@ -82,7 +86,7 @@ func (p *plain) Drain(n uint64, fn func([][]byte) (int, error)) (int, error) {
 	if len(have) == 0 {
 		return 0, io.EOF
 	}
-	k, err := fn(pieces(have))
+	k, err := fn(p.pieces(have))
 	p.in = p.in[k:]
 	return k, err
 }

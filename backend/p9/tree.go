@@ -15,7 +15,13 @@ type tree struct {
 
 	mu   sync.Mutex // last: guards what the nodes are made of
 	root pathNode
+
+	// To be used again: a walk allocates what p9.File makes it, and nothing for the books.
+	spareNodes []*pathNode
+	spareFids  []*fid
 }
+
+const keepSpare = 256
 
 type pathNode struct {
 	op sync.RWMutex // the read and write promises of p9.File
@@ -37,7 +43,13 @@ func (t *tree) child(dir *pathNode, name string) *pathNode {
 		n.uses++
 		return n
 	}
-	n := &pathNode{name: name, uses: 1, deleted: dir.deleted}
+	var n *pathNode
+	if k := len(t.spareNodes); k > 0 {
+		n, t.spareNodes = t.spareNodes[k-1], t.spareNodes[:k-1]
+	} else {
+		n = new(pathNode)
+	}
+	n.name, n.uses, n.deleted = name, 1, dir.deleted
 	if !dir.deleted {
 		t.enter(dir, n)
 	}
@@ -101,11 +113,17 @@ func (t *tree) release(n *pathNode) {
 
 func (t *tree) drop(n *pathNode) {
 	for n != nil {
-		if n.uses--; n.uses > 0 || n.parent == nil {
+		if n.uses--; n.uses > 0 || n == &t.root {
 			return
 		}
 		dir := n.parent
-		t.leave(n)
+		if dir != nil {
+			t.leave(n)
+		}
+		if len(t.spareNodes) < keepSpare {
+			n.name, n.children = "", nil
+			t.spareNodes = append(t.spareNodes, n)
+		}
 		n = dir
 	}
 }
@@ -114,6 +132,28 @@ func (t *tree) drop(n *pathNode) {
 func (t *tree) leave(n *pathNode) {
 	delete(n.parent.children, n.name)
 	n.parent = nil
+}
+
+// fid is a fid to be filled in.
+func (t *tree) fid() *fid {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := len(t.spareFids); n > 0 {
+		f := t.spareFids[n-1]
+		t.spareFids = t.spareFids[:n-1]
+		return f
+	}
+	return new(fid)
+}
+
+// spare takes a fid that nobody knows any more.
+func (t *tree) spare(f *fid) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.spareFids) < keepSpare {
+		*f = fid{}
+		t.spareFids = append(t.spareFids, f)
+	}
 }
 
 // join makes a fid stand for its node.
