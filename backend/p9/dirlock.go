@@ -35,7 +35,7 @@ func (f *dirFile) GetLock(l Lock) (Lock, error) {
 		return Lock{}, err
 	}
 	if h.Type == unix.F_UNLCK {
-		return Lock{}, unix.EINVAL
+		h.Type = unix.F_WRLCK // in whose way any lock is
 	}
 	if err := unix.FcntlFlock(uintptr(f.io.Load()), unix.F_OFD_GETLK, &h); err != nil {
 		return Lock{}, err

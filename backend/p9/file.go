@@ -37,7 +37,8 @@ type Lock struct {
 }
 
 // LockGetter is a File that can be asked who holds a lock: it returns the first one that keeps
-// l from being set, or l with p9.Unlock for its type.
+// l from being set, or l with p9.Unlock for its type. Linux's client forgets what it was asked for,
+// and always sends p9.Unlock: that asks for any lock.
 type LockGetter interface {
 	GetLock(l Lock) (Lock, error)
 }
