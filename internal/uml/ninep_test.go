@@ -43,6 +43,7 @@ type house struct {
 	ctx    context.Context
 	server server
 	dir    string // what is shared
+	tools  string
 	log    func(format string, args ...any)
 }
 
@@ -57,7 +58,7 @@ func (l lane) move(ctx context.Context, t testing.TB, s server) *house {
 		Attachments: []Attachment{l.attach(t, l.rig, s.serve(t, tools, dir))}, Modules: ninepDriver, Memory: "192M",
 		Job: "9p", Args: talk.NinePArgs{Tools: tools},
 	})
-	return &house{g, ctx, s, dir, t.Logf}
+	return &house{g, ctx, s, dir, tools, t.Logf}
 }
 
 // do lets the guest do something.
@@ -82,11 +83,15 @@ func (h *house) do(what string, args, value any) error {
 	return json.Unmarshal(did.Value, value)
 }
 
+// options are those of a mount.
+func (h *house) options(more string) string {
+	return h.server.options(h.dir) + ",access=user,msize=131072,locktimeout=1," + more
+}
+
 // mount mounts the share while run runs.
 func (h *house) mount(t testing.TB, options string, run func()) {
 	t.Helper()
-	options = h.server.options(h.dir) + ",msize=131072,locktimeout=1," + options
-	assert.NilError(t, h.do("mount", talk.MountArgs{Tag: ninepTag, Options: options}, nil), "%s", h.g.Log())
+	assert.NilError(t, h.do("mount", talk.MountArgs{Tag: ninepTag, Options: h.options(options)}, nil), "%s", h.g.Log())
 	run()
 	assert.NilError(t, h.do("unmount", struct{}{}, nil))
 }
@@ -96,19 +101,4 @@ func (h *house) leave(t testing.TB) {
 	t.Helper()
 	assert.NilError(t, h.g.Say("enough", nil))
 	assert.NilError(t, h.g.Wait(h.ctx))
-}
-
-func TestUML9PPeer(t *testing.T) {
-	l := lane{"vhost-user", prepare(t), attachVhostUser}
-	h := l.move(within(t, 5*patience), t, diod)
-	for _, cache := range []string{"none"} {
-		h.mount(t, "cache="+cache, func() {
-			for _, c := range checks {
-				if err := c.run(h, cache+"-"+c.name); err != nil {
-					t.Errorf("%s: %v", c.name, err)
-				}
-			}
-		})
-	}
-	h.leave(t)
 }

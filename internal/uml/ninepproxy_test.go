@@ -1,6 +1,7 @@
 package uml
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -44,40 +45,98 @@ func (p *proxy) Serve(ctx context.Context, s *virtio.Session) error {
 	if err != nil {
 		return err
 	}
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	defer conn.Close()
-	x := &exchange{conn: conn}
-	return s.Queue(0).Handle(ctx, x.serve)
+	x := &exchange{conn: conn, waiting: map[uint16]*waiting{}}
+	ended := make(chan struct{})
+	go func() {
+		x.replies()
+		close(ended)
+	}()
+	err = s.Queue(0).HandleParallel(ctx, x.serve)
+	conn.Close()
+	<-ended
+	return err
 }
 
+// An exchange is a connection to a server.
 type exchange struct {
-	conn net.Conn
-	mu   sync.Mutex
-	buf  []byte
+	conn    net.Conn
+	sending sync.Mutex
+	mu      sync.Mutex
+	waiting map[uint16]*waiting // by tag; nil when no more replies come
 }
+
+// waiting is a request whose reply is waited for. An empty reply is none.
+type waiting struct {
+	flushes uint16 // what it calls off, if it is a Tflush
+	flush   bool
+	reply   chan []byte
+}
+
+const tflush = 108
 
 func (x *exchange) serve(c *vring.Chain) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.buf = x.buf[:0]
 	request := make([]byte, c.Readable())
 	if _, err := io.ReadFull(c, request); err != nil {
 		return err
 	}
-	if _, err := x.conn.Write(request); err != nil {
+	w := &waiting{reply: make(chan []byte, 1)}
+	if request[4] == tflush {
+		w.flush, w.flushes = true, binary.LittleEndian.Uint16(request[7:])
+	}
+	x.mu.Lock()
+	if x.waiting == nil {
+		x.mu.Unlock()
+		return net.ErrClosed
+	}
+	x.waiting[binary.LittleEndian.Uint16(request[5:])] = w
+	x.mu.Unlock()
+	x.sending.Lock()
+	_, err := x.conn.Write(request[:binary.LittleEndian.Uint32(request)])
+	x.sending.Unlock()
+	if err != nil {
 		return err
 	}
-	var size [4]byte
-	if _, err := io.ReadFull(x.conn, size[:]); err != nil {
-		return err
-	}
-	reply := make([]byte, binary.LittleEndian.Uint32(size[:]))
-	copy(reply, size[:])
-	if _, err := io.ReadFull(x.conn, reply[4:]); err != nil {
-		return err
-	}
-	_, err := c.Write(reply)
+	_, err = c.Write(<-w.reply)
 	return err
+}
+
+// replies gives each reply to the one that waits for it, until the connection ends.
+func (x *exchange) replies() {
+	in := bufio.NewReaderSize(x.conn, 1<<17)
+	for {
+		var size [4]byte
+		if _, err := io.ReadFull(in, size[:]); err != nil {
+			break
+		}
+		reply := make([]byte, max(7, binary.LittleEndian.Uint32(size[:])))
+		copy(reply, size[:])
+		if _, err := io.ReadFull(in, reply[4:]); err != nil {
+			break
+		}
+		x.deliver(reply)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, w := range x.waiting {
+		w.reply <- nil
+	}
+	x.waiting = nil
+}
+
+func (x *exchange) deliver(reply []byte) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	tag := binary.LittleEndian.Uint16(reply[5:])
+	w := x.waiting[tag]
+	if w == nil {
+		return
+	}
+	delete(x.waiting, tag)
+	if old := x.waiting[w.flushes]; w.flush && old != nil { // the server will not answer it any more
+		delete(x.waiting, w.flushes)
+		old.reply <- nil
+	}
+	w.reply <- reply
 }
 
 // startDiod serves dir with Debian's 9P server until the test ends, and returns its socket.

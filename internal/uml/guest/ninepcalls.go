@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 
 	"github.com/hypervisorless/virtio/internal/uml/talk"
@@ -99,6 +98,7 @@ func (p *person) leave() {
 
 // callsOfPerson is a person's life.
 func callsOfPerson() error {
+	unix.Umask(0)
 	return talk.Read(os.Stdin, func(m talk.Message) {
 		var c talk.Call
 		err := json.Unmarshal(m.Value, &c)
@@ -113,22 +113,11 @@ func callsOfPerson() error {
 func call(c talk.Call) error {
 	switch c.Name {
 	case "open":
-		fd, err := unix.Open(c.Path, c.A|unix.O_CLOEXEC, uint32(c.B))
-		if err == nil {
-			err = unix.Close(fd)
-		}
-		return err
-	case "create": // a file that was not there, with exactly these permissions
-		fd, err := unix.Open(c.Path, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		return errors.Join(unix.Fchmod(fd, uint32(c.A)), unix.Close(fd))
+		return openAndClose(c.Path, map[string]int{"r": unix.O_RDONLY, "w": unix.O_WRONLY, "rw": unix.O_RDWR, "trunc": unix.O_WRONLY | unix.O_TRUNC}[c.Other], 0)
+	case "create":
+		return openAndClose(c.Path, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, uint32(c.A))
 	case "mkdir":
-		if err := unix.Mkdir(c.Path, 0o700); err != nil {
-			return err
-		}
-		return unix.Chmod(c.Path, uint32(c.A))
+		return unix.Mkdir(c.Path, uint32(c.A))
 	case "rmdir":
 		return unix.Rmdir(c.Path)
 	case "unlink":
@@ -147,6 +136,8 @@ func call(c talk.Call) error {
 		return unix.Truncate(c.Path, int64(c.A))
 	case "utimes":
 		return unix.Utimes(c.Path, []unix.Timeval{{Sec: int64(c.A)}, {Sec: int64(c.B)}})
+	case "now":
+		return unix.UtimesNanoAt(unix.AT_FDCWD, c.Path, []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}, 0)
 	case "mknod":
 		return unix.Mknod(c.Path, uint32(c.A), c.B)
 	case "setxattr":
@@ -173,10 +164,18 @@ func call(c talk.Call) error {
 		_, err := os.ReadDir(c.Path)
 		return err
 	case "read":
-		_, err := os.ReadFile(filepath.Clean(c.Path))
+		_, err := os.ReadFile(c.Path)
 		return err
 	}
 	return fmt.Errorf("no call %q", c.Name)
+}
+
+func openAndClose(path string, flags int, mode uint32) error {
+	fd, err := unix.Open(path, flags|unix.O_CLOEXEC, mode)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
 }
 
 // errorName is a system call's error as programmers know it.
