@@ -82,9 +82,13 @@ static irqreturn_t hvl2_interrupt(int irq, void *data)
 	unsigned int i;
 	int n;
 
+	/*
+	 * To the end: UML watches sockets edge-triggered. A last ring and the death of who rang come
+	 * as one signal, and after fewer bytes than there was room for the death may still stand.
+	 */
 	do
 		n = os_read_file(line->fd, rings, sizeof(rings));
-	while (n == sizeof(rings) || n == -EINTR);
+	while (n > 0 || n == -EINTR);
 	if (n == 0 || (n < 0 && n != -EAGAIN))
 		hvl2_lose(line);
 	mb();	/* O6; the call has cleared the line */

@@ -206,16 +206,41 @@ func (m *monitors) harass(ctx context.Context, t testing.TB, n int, most time.Du
 	}
 }
 
+// ringAndDie is, in the place of a process, a monitor whose last ring and whose death are one
+// event for a kernel that waits for it.
+func (m *monitors) ringAndDie(t testing.TB, g *Guest) {
+	t.Helper()
+	l, err := ListenMMIO(m.spec.Socket)
+	assert.NilError(t, err)
+	defer l.Close()
+	assert.NilError(t, l.SetDeadline(time.Now().Add(patience)))
+	h, err := AcceptMMIO(l)
+	assert.NilError(t, err, "the kernel has not noticed that its doorbell is gone")
+	_, err = h.Bell.Read(make([]byte, 1)) // the last thing that a kernel does when connecting
+	assert.Check(t, err)
+	thaw := freeze(t, g.cmd.Process)
+	_, err = h.Bell.Write(ring)
+	assert.Check(t, err)
+	assert.Check(t, h.Close())
+	assert.Check(t, l.Close())
+	thaw()
+}
+
 func randomPart(most time.Duration) time.Duration { return rand.N(most) }
 
-// end sees the last process to its end, which comes with the guest's.
+// end sees the last process to its end. That comes with the guest's, for who was given its
+// doorbell. Who waits for the kernel itself may have begun to listen when it was on its way out
+// already, and would wait for ever.
 func (m *monitors) end(t testing.TB, g *Guest) {
 	g.Kill()
+	if m.kept == nil {
+		_ = m.cmd.Process.Kill()
+		_ = m.cmd.Wait()
+		return
+	}
 	_ = m.cmd.Process.Signal(syscall.SIGCONT) // should it be frozen
 	assert.Check(t, m.cmd.Wait())
-	if m.kept != nil {
-		assert.Check(t, m.kept.Close())
-	}
+	assert.Check(t, m.kept.Close())
 }
 
 // handedOver waits for a kernel and keeps what it hands over, so that one process after the
@@ -226,6 +251,13 @@ func (m *monitors) handedOver(l *net.UnixListener) (err error) {
 	}
 	m.spec.Pages, m.files = m.kept.Pages, []*os.File{m.kept.RAM, m.kept.Bell}
 	return nil
+}
+
+// freeze stops a process in its tracks; what is returned lets it go on.
+func freeze(t testing.TB, p *os.Process) (thaw func()) {
+	t.Helper()
+	assert.NilError(t, p.Signal(syscall.SIGSTOP))
+	return func() { assert.NilError(t, p.Signal(syscall.SIGCONT)) }
 }
 
 // page is the device's slot page. Stores to it are the test's, in the place of a monitor.

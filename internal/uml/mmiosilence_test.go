@@ -3,7 +3,6 @@ package uml
 import (
 	"context"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -13,13 +12,6 @@ import (
 	"github.com/hypervisorless/virtio/internal/uml/talk"
 	"github.com/hypervisorless/virtio/virtio"
 )
-
-// freeze stops the monitor's process in its tracks; what is returned lets it go on.
-func (m *monitors) freeze(t testing.TB) (thaw func()) {
-	t.Helper()
-	assert.NilError(t, m.cmd.Process.Signal(syscall.SIGSTOP))
-	return func() { assert.NilError(t, m.cmd.Process.Signal(syscall.SIGCONT)) }
-}
 
 // printed waits until the kernel has printed a text.
 func printed(t testing.TB, g *Guest, text string) {
@@ -48,7 +40,7 @@ func tell(t testing.TB, g *Guest, what string) (answer func(context.Context) str
 func TestUMLSilenceUnderReset(t *testing.T) {
 	ctx := within(t, 2*patience)
 	g, m := bootMonitored(ctx, t, virtio.IDEntropy, rngDriver, nil, "bind", talk.BindArgs{ID: int(virtio.IDEntropy)})
-	thaw := m.freeze(t)
+	thaw := freeze(t, m.cmd.Process)
 	unbound := tell(t, g, "unbind")
 	printed(t, g, "the device still has our memory")
 	status := m.word(t, 0x70)
@@ -71,7 +63,7 @@ func TestUMLSilenceUnderProbe(t *testing.T) {
 	ctx := within(t, 2*patience)
 	g, m := bootMonitored(ctx, t, virtio.IDEntropy, rngDriver, nil, "bind", talk.BindArgs{ID: int(virtio.IDEntropy)})
 	assert.Equal(t, tell(t, g, "unbind")(ctx), "")
-	thaw := m.freeze(t)
+	thaw := freeze(t, m.cmd.Process)
 	assert.Assert(t, tell(t, g, "bind")(ctx) != "")
 	thaw()
 	assert.Equal(t, tell(t, g, "use")(ctx), "")
