@@ -64,12 +64,13 @@ func (s *slot) answer(pfn uint32, status *virtio.Status) verdict {
 		s.lower()
 	}
 	s.zero(ring)
+	before := s.queues[r.sel]
 	s.queues[r.sel] = ring
 	s.remember(r)
 	s.store(RegQueueAlign, sentinel)
 	s.bus.at(pointPoison, s)
 	if !s.ack(r) {
-		s.queues[r.sel] = noRing
+		s.queues[r.sel] = before // of a life that is over, as the next look finds
 		s.acked = false
 		s.forget()
 		return lookAgain

@@ -71,9 +71,10 @@ func (s *slot) golive() {
 	}
 }
 
-// presume fills in queues whose acknowledgement may have gone to a rebooted driver unseen: in
-// plain-store mode the store can hit a request that nobody read. The driver is live now, so
-// it believes every queue acknowledged; the same image lays them out as it did before.
+// presume puts queues right whose acknowledgement may have gone to a rebooted driver unseen: in
+// plain-store mode the store can hit a request that nobody read, or whose size is not the one
+// that was read before. The driver is live now, so it believes every queue acknowledged; the
+// same image lays them out as it did before.
 func (s *slot) presume() {
 	top := -1
 	for i, r := range s.queues {
@@ -81,12 +82,14 @@ func (s *slot) presume() {
 			top = i
 		}
 	}
-	for i := range top {
-		if !s.queues[i].configured() && i < len(s.former) && s.former[i].configured() {
-			s.queues[i] = s.former[i]
-			s.queues[i].start, s.queues[i].resumed = 0, false
-			s.say(slog.LevelWarn, "queue taken over from the session before: its acknowledgement hit a restarting front-end", "queue", i)
+	for i := range min(top+1, len(s.former)) {
+		now, then := s.queues[i], s.former[i]
+		if !then.configured() || now.configured() && (now.pfn != then.pfn || now.num == then.num) {
+			continue
 		}
+		s.queues[i] = then
+		s.queues[i].start, s.queues[i].resumed = 0, false
+		s.say(slog.LevelWarn, "queue taken over from the session before: its acknowledgement hit a restarting front-end", "queue", i)
 	}
 	s.suspect = false
 }
