@@ -75,6 +75,10 @@ func (d *demo) prepare() (err error) {
 		"-status", "unix:" + d.path("status"),
 		"-device", "rng",
 		"-device", "console,unix=" + path("console"),
+		"-device", "9p,tag=share,dir=" + path("share"),
+	}
+	if err = os.Mkdir(d.path("share"), 0o755); err != nil {
+		return err
 	}
 	c, _, err := parseConfig("run", "", d.flags, io.Discard, nil)
 	if err != nil {

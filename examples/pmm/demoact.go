@@ -4,6 +4,9 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,14 +18,14 @@ const (
 	killTime = 80 * time.Millisecond  // how long until somebody is killed in the middle of it
 )
 
-// act shows one dialect: boot, both devices, the rate, and both sides' sudden death.
+// act shows one dialect: boot, the devices, the rate, and both sides' sudden death.
 func (d *demo) act(ctx context.Context, dialect driver.Dialect) error {
 	a, err := d.startFrontEnd(ctx, dialect)
 	if err != nil {
 		return err
 	}
-	d.line(d.theFrontEnd(), "boots: two devices found and live in %v, after %d rings of its own", a.Took.Round(10*time.Microsecond), a.Rings)
-	for _, scene := range []func(context.Context) error{d.entropy, d.talk, d.rate} {
+	d.line(d.theFrontEnd(), "boots: three devices found and live in %v, after %d rings of its own", a.Took.Round(10*time.Microsecond), a.Rings)
+	for _, scene := range []func(context.Context) error{d.entropy, d.talk, d.share, d.rate} {
 		if err := scene(ctx); err != nil {
 			return err
 		}
@@ -33,8 +36,10 @@ func (d *demo) act(ctx context.Context, dialect driver.Dialect) error {
 	if err := d.killMonitor(ctx); err != nil {
 		return err
 	}
-	if err := d.talk(ctx); err != nil {
-		return err
+	for _, scene := range []func(context.Context) error{d.talk, d.share} {
+		if err := scene(ctx); err != nil {
+			return err
+		}
 	}
 	d.front.close()
 	select {
@@ -83,6 +88,32 @@ func (d *demo) talk(ctx context.Context) error {
 		return fmt.Errorf("console: %q was typed and %q was heard", reply, a.Text)
 	}
 	d.line(d.theFrontEnd(), "hears: %s", a.Text)
+	return nil
+}
+
+// share sends a file each way.
+func (d *demo) share(ctx context.Context) error {
+	given := fmt.Sprintf("written on the host by process %d", os.Getpid())
+	if err := os.WriteFile(filepath.Join(d.path("share"), hostFile), []byte(given), 0o644); err != nil {
+		return err
+	}
+	taken := fmt.Sprintf("written by process %d through the ring", d.front.pid())
+	a, err := d.order(ctx, order{Do: "files", Text: taken})
+	if err != nil {
+		return err
+	}
+	if a.Text != given || !slices.Contains(a.Names, hostFile) {
+		return fmt.Errorf("files: %q was written on the host, and %q read of %q", given, a.Text, a.Names)
+	}
+	d.line(d.theFrontEnd(), "mounts the host's directory, finds %s, reads: %s", strings.Join(a.Names, ", "), a.Text)
+	got, err := os.ReadFile(filepath.Join(d.path("share"), frontFile))
+	if err != nil {
+		return fmt.Errorf("files: %w", err)
+	}
+	if string(got) != taken {
+		return fmt.Errorf("files: %q was written and %q is there", taken, got)
+	}
+	d.line("host", "finds %s: %s", frontFile, got)
 	return nil
 }
 

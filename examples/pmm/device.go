@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/hypervisorless/virtio/backend/console"
+	"github.com/hypervisorless/virtio/backend/p9"
 	"github.com/hypervisorless/virtio/backend/rng"
 	"github.com/hypervisorless/virtio/virtio"
 )
@@ -19,6 +20,7 @@ type device struct {
 	// open makes the backend and opens its host's end; closer may be nil.
 	open  func(*monitor) (backend virtio.Backend, closer func() error, err error)
 	ports func() []console.PortStats // of a console that is open
+	files func() p9.Stats            // of a 9P device that is open
 }
 
 // kind is what -device can name.
@@ -33,6 +35,7 @@ type kind struct {
 var kinds = []kind{
 	{"rng", "rng[,rate=BYTES]", virtio.IDEntropy, []string{"rate"}, parseRNG},
 	{"console", consoleSyntax, virtio.IDConsole, consoleKeys, parseConsole},
+	{"9p", p9Syntax, virtio.ID9P, p9Keys, parseP9},
 }
 
 // deviceKinds lists the kinds for messages.

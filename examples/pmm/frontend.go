@@ -23,9 +23,9 @@ const frontendName = "frontend"
 
 // order is one thing to do.
 type order struct {
-	Do   string        // boot, entropy, say, hear or ask
+	Do   string        // boot, entropy, say, hear, files or ask
 	N    int           `json:",omitempty"` // bytes of entropy
-	Text string        `json:",omitempty"` // to say
+	Text string        `json:",omitempty"` // to say, or to write into a file
 	For  time.Duration `json:",omitempty"` // to ask for entropy
 }
 
@@ -33,6 +33,7 @@ type order struct {
 type answer struct {
 	Err      string        `json:",omitempty"`
 	Text     string        `json:",omitempty"`
+	Names    []string      `json:",omitempty"` // of files
 	Requests int           `json:",omitempty"`
 	Took     time.Duration `json:",omitempty"`
 	Slowest  time.Duration `json:",omitempty"` // of the requests
@@ -46,6 +47,7 @@ type frontend struct {
 	bell    *counter
 	rng     *driver.RNG
 	console *driver.Console
+	files   *driver.P9
 }
 
 func frontendCommand(args []string, stdout, _ io.Writer) error {
@@ -123,13 +125,22 @@ func (f *frontend) do(ctx context.Context, o order) (a answer, err error) {
 	case "hear":
 		a.Text, err = f.hear()
 		return a, err
+	case "files":
+		a.Names, a.Text, err = shared(f.files, hostFile, frontFile, o.Text)
+		return a, err
 	case "ask":
 		return f.ask(o.For)
 	}
 	return a, fmt.Errorf("%q: no such order", o.Do)
 }
 
-// boot brings both devices up, as a firmware does.
+// Files of the shared directory: one that the host has written, and one that the front-end does.
+const (
+	hostFile  = "from-the-host.txt"
+	frontFile = "from-the-front-end.txt"
+)
+
+// boot brings the devices up, as a firmware does.
 func (f *frontend) boot(ctx context.Context) (a answer, err error) {
 	began := time.Now()
 	entropy, err := f.window.Find(ctx, virtio.IDEntropy, 0)
@@ -144,6 +155,13 @@ func (f *frontend) boot(ctx context.Context) (a answer, err error) {
 		return a, err
 	}
 	if f.console, err = driver.StartConsole(ctx, console); err != nil {
+		return a, err
+	}
+	files, err := f.window.Find(ctx, virtio.ID9P, 0)
+	if err != nil {
+		return a, err
+	}
+	if f.files, err = driver.StartP9(ctx, files); err != nil {
 		return a, err
 	}
 	go f.window.Run(ctx) // its error is that of the next request

@@ -68,6 +68,8 @@ func TestOpeningFails(t *testing.T) {
 		"status on a file":           {[]string{"-status", "unix:" + r.path("file")}, "-status"},
 		"console socket nowhere":     {[]string{"-device", "console,unix=" + missing}, missing},
 		"console file nowhere":       {[]string{"-device", "console,file=" + missing}, missing},
+		"directory nowhere":          {[]string{"-device", "9p,tag=x,dir=" + missing}, missing},
+		"directory that is a file":   {[]string{"-device", "9p,tag=x,dir=" + r.path("file")}, r.path("file")},
 		"second port nowhere":        {[]string{"-device", "console,pty,port=a:unix=" + missing}, missing},
 		"port name that is too long": {[]string{"-device", "console,pty,port=" + strings.Repeat("n", 1000) + ":pty"}, "-device"},
 	} {

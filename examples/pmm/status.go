@@ -6,6 +6,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/hypervisorless/virtio/backend/console"
+	"github.com/hypervisorless/virtio/backend/p9"
 )
 
 // statusReport is what pmm status asks for, as JSON on the wire.
@@ -31,6 +32,7 @@ type deviceReport struct {
 	Features string        `json:"features"`
 	Queues   []queueReport `json:"queues"`
 	Ports    []portReport  `json:"ports,omitempty"`
+	Files    *filesReport  `json:"files,omitempty"`
 }
 
 type queueReport struct {
@@ -48,6 +50,17 @@ type portReport struct {
 	Attached bool   `json:"attached"`
 	Waiting  int    `json:"waiting"`
 	Dropped  uint64 `json:"dropped"`
+}
+
+// filesReport is of a 9P device.
+type filesReport struct {
+	Held     int64  `json:"held"`
+	Requests uint64 `json:"requests"`
+	Errors   uint64 `json:"errors"`
+	Flushed  uint64 `json:"flushed"`
+	Read     uint64 `json:"read"`
+	Written  uint64 `json:"written"`
+	Stuck    int64  `json:"stuck"`
 }
 
 func (m *monitor) report() statusReport {
@@ -69,6 +82,10 @@ func (m *monitor) report() statusReport {
 				d.Ports = append(d.Ports, newPortReport(p))
 			}
 		}
+		if files := m.plan.devices[i].files; files != nil {
+			f := newFilesReport(files())
+			d.Files = &f
+		}
 		r.Devices = append(r.Devices, d)
 	}
 	return r
@@ -76,6 +93,10 @@ func (m *monitor) report() statusReport {
 
 func newPortReport(p console.PortStats) portReport {
 	return portReport{Name: p.Name, Attached: p.Attached, Waiting: p.Waiting, Dropped: p.Dropped}
+}
+
+func newFilesReport(s p9.Stats) filesReport {
+	return filesReport{s.Files, s.Requests, s.Errors, s.Flushed, s.Read, s.Written, s.Stuck}
 }
 
 // print writes the report for a person.
@@ -93,6 +114,10 @@ func (r statusReport) print(w io.Writer) error {
 		}
 		for i, p := range d.Ports {
 			fmt.Fprintf(t, "  port %d\t%s\tattached %t\twaiting %d B\tdropped %d B\t\n", i, p.Name, p.Attached, p.Waiting, p.Dropped)
+		}
+		if f := d.Files; f != nil {
+			fmt.Fprintf(t, "  files\theld %d\trequests %d\terrors %d, flushed %d, stuck %d\tread %d B, written %d B\t\n",
+				f.Held, f.Requests, f.Errors, f.Flushed, f.Stuck, f.Read, f.Written)
 		}
 		if err := t.Flush(); err != nil {
 			return err
