@@ -12,8 +12,9 @@ import (
 )
 
 // parallel is how many tests run at once: few, since a test under mutation is
-// often one that spins until its watchdog ends it.
-const parallel = 2
+// often one that spins, but one more than a small machine has cores, since as
+// often it is one that waits in vain.
+const parallel = 3
 
 // attempts is how often a mutant may pass before it has survived: what breaks a
 // race is not lost every time, the less on a busy machine.
