@@ -289,7 +289,7 @@ func TestDirHuge(t *testing.T) {
 		name  string
 		dir   func(*testing.T) string
 		total int
-	}{{"disk", scratch, 20000}, {"tmpfs", memory, 100000}} {
+	}{{"disk", scratch, 5000}, {"tmpfs", memory, 100000}} {
 		t.Run(on.name, func(t *testing.T) {
 			s, total := export(t, on.dir(t), DirOptions{}), on.total
 			if testing.Short() {
