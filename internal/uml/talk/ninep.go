@@ -90,10 +90,12 @@ type WanderResult struct {
 	Seconds float64
 }
 
-// MeasureArgs are those of "measure": work of one kind in a folder of the share.
+// MeasureArgs are those of "measure": work of one kind in a folder of the share. The result is a
+// map[string]float64 with the seconds of each part: "write" and "read", or "create", "stat" and
+// "unlink".
 type MeasureArgs struct {
 	Dir  string
-	Kind string // "write", "read", "random read", "random write", "create", "stat", "unlink"
-	N    int    // operations
+	Kind string // "sequential", "random" in its file, "names"
+	N    int    // operations of each part
 	Size int    // of each, in bytes
 }
