@@ -1,0 +1,5 @@
+//go:build race
+
+package p9
+
+const raceEnabled = true
