@@ -19,11 +19,14 @@ import (
 )
 
 func main() {
-	transport := flag.String("transport", "vhost-user", "how the devices reach the kernel: vhost-user, or mmio for hvl-v2")
-	verbose := flag.Bool("v", false, "log what the devices do, and print the kernel's own lines at the end")
+	var o options
+	flag.StringVar(&o.transport, "transport", "vhost-user", "how the devices reach the kernel: vhost-user, or mmio for hvl-v2")
+	flag.StringVar(&o.share, "share", "", "a `directory` of yours that the machine has at /mnt/host, over 9P")
+	flag.StringVar(&o.root, "root", "", "a `directory` with a Linux system in it, which the machine has as its root, over 9P")
+	flag.BoolVar(&o.verbose, "v", false, "log what the devices do, and print the kernel's own lines at the end")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	err := run(ctx, *transport, *verbose, flag.Args())
+	err := run(ctx, o, flag.Args())
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "uml:", err)
@@ -31,10 +34,16 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, transport string, verbose bool, rest []string) error {
-	serve, ok := transports[transport]
+// options are what the command line says.
+type options struct {
+	transport, share, root string
+	verbose                bool
+}
+
+func run(ctx context.Context, o options, rest []string) error {
+	serve, ok := transports[o.transport]
 	if !ok {
-		return fmt.Errorf("-transport %q: accepted are vhost-user, mmio", transport)
+		return fmt.Errorf("-transport %q: accepted are vhost-user, mmio", o.transport)
 	}
 	if len(rest) > 0 {
 		return fmt.Errorf("unexpected argument %q", rest[0])
@@ -65,21 +74,31 @@ func run(ctx context.Context, transport string, verbose bool, rest []string) err
 	}
 	defer tty.Close() // gives the terminal back as it was
 	devices := []device{{"console", tty}, {"rng", rng.New(rng.Options{})}}
-	served := &service{dir: dir, log: logger(verbose), rig: rig, devices: devices}
+	modules := []uml.Module{{Name: "virtio_console"}, {Name: "virtio_rng"}}
+	files := fileShares{root: o.root, share: o.share}
+	if err := files.open(); err != nil {
+		return err
+	}
+	defer files.close()
+	if files.devices != nil {
+		devices = append(devices, files.devices...)
+		modules = append(modules, uml.Module{Name: "9p"}, uml.Module{Name: "9pnet_virtio"})
+	}
+	served := &service{dir: dir, log: logger(o.verbose), rig: rig, devices: devices}
 	attachment, err := serve(ctx, served)
 	if err != nil {
 		return err
 	}
 	guest, err := rig.Boot(ctx, uml.Config{
 		Attachments: []uml.Attachment{attachment},
-		Modules:     []uml.Module{{Name: "virtio_console"}, {Name: "virtio_rng"}},
+		Modules:     modules,
 		Files:       map[string]string{"bin/busybox": filepath.Join(tools, "bin/busybox")},
-		Job:         "shell", Args: map[string]string{"Term": os.Getenv("TERM")},
+		Job:         "shell", Args: map[string]string{"Term": os.Getenv("TERM"), "Root": files.rootTag, "Share": files.shareTag},
 		Memory: "128M",
 	})
 	if err == nil {
 		err = guest.Wait(ctx)
-		if verbose {
+		if o.verbose {
 			defer fmt.Fprint(os.Stderr, guest.Log())
 		}
 	}

@@ -18,42 +18,90 @@ import (
 
 // The command gives a shell, which sees our devices, and ends when the shell does.
 func TestUMLShell(t *testing.T) {
-	if _, err := uml.Prepare(t.Context(), t.Logf); err != nil {
+	rig := prepare(t)
+	program := build(t)
+	for name, bus := range map[string]string{"vhost-user": "virtio-uml", "mmio": "virtio-mmio-hvl2"} {
+		t.Run(name, func(t *testing.T) {
+			welcome, rest := visit(t, program, "/ # ", "head -c 1000 /dev/hwrng | wc -c\n", "-transport", name)
+			assert.Check(t, strings.Contains(welcome, "driver virtio_console, by "+bus), welcome)
+			assert.Check(t, strings.Contains(rest, "\n1000\r\n"), "%q", rest)
+		})
+	}
+	// A machine whose root is a directory of ours, with another one at /mnt/host.
+	t.Run("files", func(t *testing.T) {
+		root, share := smallRoot(t, rig), t.TempDir()
+		assert.NilError(t, os.WriteFile(filepath.Join(share, "ours"), []byte("from the host\n"), 0o644))
+		welcome, rest := visit(t, program, "# ", "cat /mnt/host/ours; tr a-z A-Z </mnt/host/ours >/mnt/host/theirs; mount | grep -c 9p; uname >/name\n",
+			"-transport", "mmio", "-root", root, "-share", share)
+		assert.Check(t, strings.Contains(welcome, "/ is a directory of the host"), welcome)
+		assert.Check(t, strings.Contains(rest, "\nfrom the host\r\n2\r\n"), "%q", rest)
+		for file, want := range map[string]string{filepath.Join(share, "theirs"): "FROM THE HOST\n", filepath.Join(root, "name"): "Linux\n"} {
+			got, err := os.ReadFile(file)
+			assert.NilError(t, err)
+			assert.Equal(t, string(got), want)
+		}
+	})
+}
+
+func prepare(t *testing.T) *uml.Rig {
+	rig, err := uml.Prepare(t.Context(), t.Logf)
+	if err != nil {
 		if u := (*uml.Unavailable)(nil); errors.As(err, &u) && os.Getenv("CI") != "true" {
 			t.Skip(u)
 		}
 		t.Fatal(err)
 	}
+	return rig
+}
+
+func build(t *testing.T) string {
 	program := filepath.Join(t.TempDir(), "uml")
 	out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()
 	assert.NilError(t, err, "%s", out)
-	for name, bus := range map[string]string{"vhost-user": "virtio-uml", "mmio": "virtio-mmio-hvl2"} {
-		t.Run(name, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), program, "-transport", name)
-			stdin, err := cmd.StdinPipe()
-			assert.NilError(t, err)
-			stdout, err := cmd.StdoutPipe()
-			assert.NilError(t, err)
-			var stderr bytes.Buffer
-			cmd.Stderr = &stderr
-			assert.NilError(t, cmd.Start())
-			watchdog := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
-			defer watchdog.Stop()
+	return program
+}
 
-			var seen strings.Builder
-			if err := until(stdout, &seen, "/ # "); err != nil {
-				_ = cmd.Wait() // it has nothing more to say than this
-				t.Fatalf("%v after %q: %s", err, &seen, &stderr)
-			}
-			assert.Check(t, strings.Contains(seen.String(), "driver virtio_console, by "+bus), seen.String())
-			_, err = io.WriteString(stdin, "head -c 1000 /dev/hwrng | wc -c\nexit\n")
-			assert.NilError(t, err)
-			rest, err := io.ReadAll(stdout)
-			assert.NilError(t, err)
-			assert.NilError(t, cmd.Wait(), "%s", &stderr)
-			assert.Check(t, strings.Contains(string(rest), "\n1000\r\n"), "%q", rest)
-		})
+// smallRoot is the smallest Linux system there is.
+func smallRoot(t *testing.T, rig *uml.Rig) string {
+	tools, err := rig.Package(t.Context(), "busybox-static", "1 MB")
+	assert.NilError(t, err)
+	busybox, err := os.ReadFile(filepath.Join(tools, "bin/busybox"))
+	assert.NilError(t, err)
+	dir := t.TempDir()
+	assert.NilError(t, os.Mkdir(filepath.Join(dir, "bin"), 0o755))
+	assert.NilError(t, os.WriteFile(filepath.Join(dir, "bin/busybox"), busybox, 0o755))
+	for _, name := range []string{"sh", "cat", "tr", "mount", "grep", "uname"} {
+		assert.NilError(t, os.Symlink("busybox", filepath.Join(dir, "bin", name)))
 	}
+	return dir
+}
+
+// visit runs the command, types text at its prompt, and leaves. It returns what was printed up to
+// the prompt, and after it.
+func visit(t *testing.T, program, prompt, text string, args ...string) (welcome, rest string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	stdin, err := cmd.StdinPipe()
+	assert.NilError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	assert.NilError(t, err)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	assert.NilError(t, cmd.Start())
+	watchdog := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	defer watchdog.Stop()
+
+	var seen strings.Builder
+	if err := until(stdout, &seen, prompt); err != nil {
+		_ = cmd.Wait() // it has nothing more to say than this
+		t.Fatalf("%v after %q: %s", err, &seen, &stderr)
+	}
+	_, err = io.WriteString(stdin, text+"exit\n")
+	assert.NilError(t, err)
+	printed, err := io.ReadAll(stdout)
+	assert.NilError(t, err)
+	assert.NilError(t, cmd.Wait(), "%s%s", printed, &stderr)
+	return seen.String(), string(printed)
 }
 
 // until reads until the text has come.
@@ -67,6 +115,6 @@ func until(r io.Reader, seen *strings.Builder, text string) error {
 }
 
 func TestArguments(t *testing.T) {
-	assert.Error(t, run(t.Context(), "pci", false, nil), `-transport "pci": accepted are vhost-user, mmio`)
-	assert.Error(t, run(t.Context(), "mmio", false, []string{"now"}), `unexpected argument "now"`)
+	assert.Error(t, run(t.Context(), options{transport: "pci"}, nil), `-transport "pci": accepted are vhost-user, mmio`)
+	assert.Error(t, run(t.Context(), options{transport: "mmio"}, []string{"now"}), `unexpected argument "now"`)
 }

@@ -11,9 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// kernelMounts are the kernel's own file systems.
+var kernelMounts = []struct{ dir, kind string }{{"/proc", "proc"}, {"/sys", "sysfs"}, {"/dev", "devtmpfs"}, {"/dev/pts", "devpts"}, {"/tmp", "tmpfs"}}
+
 // mounts makes the kernel's own file systems visible.
 func mounts() error {
-	for _, m := range []struct{ dir, kind string }{{"/proc", "proc"}, {"/sys", "sysfs"}, {"/dev", "devtmpfs"}, {"/dev/pts", "devpts"}, {"/tmp", "tmpfs"}} {
+	for _, m := range kernelMounts {
 		if err := os.MkdirAll(m.dir, 0o755); err != nil {
 			return err
 		}

@@ -102,18 +102,13 @@ func borrow(tools string) error {
 }
 
 func mountShare(args talk.MountArgs) (any, error) {
-	options := "trans=virtio,version=9p2000.L," + args.Options
-	if err := unix.Mount(args.Tag, talk.Share, "9p", 0, options); err != nil {
-		return nil, fmt.Errorf("mount -t 9p -o %s %s %s: %w", options, args.Tag, talk.Share, err)
-	}
-	return nil, nil
+	return nil, mount9P(args.Tag, talk.Share, args.Options)
 }
 
-// leaveShare makes sure that nobody uses the share: a kernel that switches itself off with a
-// mounted one waits for its user.
+// leaveShare makes sure that nobody uses the share.
 func leaveShare() error {
-	_ = unix.Kill(-1, unix.SIGKILL) // all but this process
-	err := unix.Unmount(talk.Share, 0)
+	killAll()
+	err := unmountSoon(talk.Share)
 	if err == unix.EINVAL { // nothing is mounted
 		return nil
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -10,16 +11,25 @@ import (
 	"os/signal"
 	"strings"
 
+	"github.com/hypervisorless/virtio/internal/uml/talk"
 	"golang.org/x/sys/unix"
 )
 
-const busybox = "/bin/busybox"
-
 // shell gives whoever sits at our console a shell, until it ends.
 var _ = job("shell", func(g *guest) error {
-	if out, err := exec.Command(busybox, "--install", "-s", "/bin").CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", busybox, err, out)
+	var args talk.ShellArgs
+	if err := g.args(&args); err != nil {
+		return err
 	}
+	home, err := settle(args)
+	if err != nil {
+		return err
+	}
+	return errors.Join(sit(args, home), home.leave())
+})
+
+// sit is one person's stay at the console.
+func sit(args talk.ShellArgs, home home) error {
 	source, err := selectRNG()
 	if err != nil {
 		return err
@@ -29,7 +39,7 @@ var _ = job("shell", func(g *guest) error {
 		return err
 	}
 	defer f.Close()
-	if err := welcome(f, source); err != nil {
+	if err := welcome(f, source, args); err != nil {
 		return err
 	}
 
@@ -38,9 +48,9 @@ var _ = job("shell", func(g *guest) error {
 	signal.Notify(asked, unix.SIGUSR1, unix.SIGUSR2, unix.SIGTERM)
 	cmd := exec.Command("/bin/sh", "-l")
 	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=/bin", "HOME=/", "TERM=" + terminal(g), "PS1=\\w # "}
+	cmd.Env = []string{"PATH=" + home.path, "HOME=/", "TERM=" + cmp.Or(args.Term, "linux"), "PS1=\\w # "}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = f, f, f
-	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true, Setctty: true}
+	cmd.SysProcAttr = &unix.SysProcAttr{Chroot: home.root, Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -60,19 +70,10 @@ var _ = job("shell", func(g *guest) error {
 	}
 	defer last.Close()
 	return unix.IoctlSetInt(int(last.Fd()), unix.TCSBRK, 1)
-})
-
-// terminal is the kind of the person's terminal.
-func terminal(g *guest) string {
-	var args struct{ Term string }
-	if err := g.args(&args); err != nil || args.Term == "" {
-		return "linux"
-	}
-	return args.Term
 }
 
 // welcome says where the person is.
-func welcome(w io.Writer, source string) error {
+func welcome(w io.Writer, source string, args talk.ShellArgs) error {
 	f, err := lookAround()
 	if err != nil {
 		return err
@@ -84,6 +85,12 @@ func welcome(w io.Writer, source string) error {
 		fmt.Fprintf(b, "  %s: driver %s, by %s\n", d.Name, d.Driver, d.Transport)
 	}
 	fmt.Fprintf(b, "/dev/hwrng is %s: try  head -c 16 /dev/hwrng | xxd\n", source)
+	if args.Root != "" {
+		fmt.Fprintf(b, "/ is a directory of the host, over 9P\n")
+	}
+	if args.Share != "" {
+		fmt.Fprintf(b, "%s is a directory of the host, over 9P\n", sharedDir)
+	}
 	fmt.Fprintf(b, "exit, poweroff or Ctrl-] ends the machine.\n\n")
 	return b.Flush()
 }

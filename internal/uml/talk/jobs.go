@@ -63,3 +63,10 @@ type RebindArgs struct {
 	ID    int // of the device
 	Times int
 }
+
+// ShellArgs are the arguments of the job shell.
+type ShellArgs struct {
+	Term  string // the kind of the person's terminal
+	Root  string // tag of the 9P tree that is the shell's root directory; or empty
+	Share string // tag of the 9P tree at /mnt/host; or empty
+}
