@@ -92,6 +92,9 @@ func (r *request) setattr() error {
 	defer f.put()
 	f.lock()
 	defer f.unlock()
+	if err := r.live(); err != nil {
+		return err
+	}
 	return f.file.SetAttr(valid, attr)
 }
 

@@ -130,10 +130,14 @@ func (t *table) get(num uint32) *fid {
 	return f.get()
 }
 
-// reserve keeps a number for the fid that a request will make.
+// reserve keeps a number for the fid that a request will make, unless it was called off: then
+// nobody would release it in time.
 func (t *table) reserve(r *request, num uint32, most int) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if err := r.live(); err != nil {
+		return err
+	}
 	switch {
 	case num == noFID, t.fids[num] != nil, t.closed:
 		return linux.EINVAL

@@ -24,12 +24,20 @@ func (r *request) maker(num uint32, bad error) (*fid, error) {
 	return f, err
 }
 
+// changing is what keeps a directory, whose lock is held, from being changed.
+func (r *request) changing(f *fid) error {
+	if !f.concurrent && f.dev.tree.deleted(f) {
+		return linux.ENOENT
+	}
+	return r.live()
+}
+
 // making makes a name in a directory, and answers with the QID of what there is.
 func (r *request) making(f *fid, fn func() (p9.QID, error)) error {
 	f.lock()
 	defer f.unlock()
-	if !f.concurrent && f.dev.tree.deleted(f) {
-		return linux.ENOENT
+	if err := r.changing(f); err != nil {
+		return err
 	}
 	qid, err := fn()
 	r.out.qid(qid)
@@ -109,8 +117,8 @@ func (r *request) link() error {
 	defer to.put()
 	f.lock()
 	defer f.unlock()
-	if !f.concurrent && f.dev.tree.deleted(f) {
-		return linux.ENOENT
+	if err := r.changing(f); err != nil {
+		return err
 	}
 	return f.file.Link(to.file, string(name))
 }

@@ -71,6 +71,13 @@ func (m *memFS) put(path, data string) *inode {
 	return n
 }
 
+// data is what a file holds.
+func (m *memFS) data(n *inode) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return string(n.data)
+}
+
 func (m *memFS) Attach() (p9.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -85,8 +85,8 @@ func (r *request) lcreate() error {
 	to, unit, err := func() (*fid, uint32, error) {
 		f.lock()
 		defer f.unlock()
-		if !f.concurrent && d.tree.deleted(f) {
-			return nil, 0, linux.ENOENT
+		if err := r.changing(f); err != nil {
+			return nil, 0, err
 		}
 		s := d.tree.name(f.node, name)
 		file, qid, unit, err := f.file.Create(s, flags, mode, f.uid, gid)

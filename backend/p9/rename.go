@@ -29,7 +29,7 @@ func (r *request) renameat() error {
 		t.global.Lock()
 		defer t.global.Unlock()
 	}
-	return from.move(oldname, to, newname, free)
+	return r.move(from, oldname, to, newname, free)
 }
 
 // rename is Trename fid[4] dfid[4] name[s].
@@ -53,7 +53,7 @@ func (r *request) rename() error {
 	}
 	defer to.put()
 	return f.inPlace(func(dir *fid, oldname string, free bool) error {
-		return dir.move([]byte(oldname), to, name, free && to.concurrent)
+		return r.move(dir, []byte(oldname), to, name, free && to.concurrent)
 	})
 }
 
@@ -70,10 +70,10 @@ func (r *request) unlinkat() error {
 	t := &f.dev.tree
 	f.lock()
 	defer f.unlock()
+	if err := r.changing(f); err != nil {
+		return err
+	}
 	if !f.concurrent {
-		if t.deleted(f) {
-			return linux.ENOENT
-		}
 		// Nothing may be under way on what goes.
 		if n := t.existing(f.node, name); n != nil {
 			defer t.release(n)
@@ -154,8 +154,11 @@ func (f *fid) inPlace(fn func(dir *fid, name string, free bool) error) error {
 
 // move renames, and tells the Files that care. Unless it is free of locks, the caller holds the
 // global one.
-func (f *fid) move(oldname []byte, to *fid, newname []byte, free bool) error {
+func (r *request) move(f *fid, oldname []byte, to *fid, newname []byte, free bool) error {
 	t := &f.dev.tree
+	if err := r.live(); err != nil {
+		return err
+	}
 	if !free && (t.deleted(f) || t.deleted(to)) {
 		return linux.ENOENT
 	}

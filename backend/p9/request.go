@@ -116,6 +116,15 @@ func (r *request) enter() {
 // the books.
 func (r *request) commit() bool { return r.state.CompareAndSwap(private, busy) }
 
+// live is errDropped when the request was called off: asked before what cannot be undone, once
+// the locks that may have taken long are held.
+func (r *request) live() error {
+	if r.state.Load() == dropped {
+		return errDropped
+	}
+	return nil
+}
+
 // tell wakes who waits for a state of the request.
 func (r *request) tell() {
 	if r.wanted.Load() {
