@@ -48,6 +48,13 @@ func (s *slot) answer(pfn uint32, status *virtio.Status) verdict {
 	if err == nil && s.live {
 		err = s.reopen(int(r.sel))
 	}
+	var overlap *overlapError
+	if errors.As(err, &overlap) && !s.live && s.mistook(overlap.queue) {
+		if !s.stood(r) {
+			return settled
+		}
+		return s.unmistake(overlap.queue) // the driver insists
+	}
 	if err != nil {
 		s.refuse(r, err)
 		return settled
@@ -113,8 +120,7 @@ func (s *slot) repeat(r request, align uint32, status *virtio.Status) verdict {
 				s.refuse(r, errSameRing)
 				return settled
 			}
-			s.queues[last], s.acked, s.suspect = noRing, false, true
-			return lookAgain
+			return s.unmistake(last)
 		}
 		s.end() // it means another session than this one
 		s.acked = false
@@ -156,6 +162,13 @@ func (s *slot) repeat(r request, align uint32, status *virtio.Status) verdict {
 // request of the new one, which believes that it was heard.
 func (s *slot) mistook(queue int) bool {
 	return !s.bus.cas && queue < len(s.former) && s.former[queue].configured()
+}
+
+// unmistake forgets a queue whose ring another one insists on. What it was meant for believes
+// itself acknowledged; presume finds it.
+func (s *slot) unmistake(queue int) verdict {
+	s.queues[queue], s.acked, s.suspect = noRing, false, true
+	return lookAgain
 }
 
 // errSameRing refuses a queue whose ring was acknowledged as another's just before.

@@ -41,10 +41,20 @@ func (s *slot) check(r request, align, page uint32) (ring, error) {
 			continue
 		}
 		if q.meets(base, base+n) {
-			return noRing, fmt.Errorf("ring at %#x overlaps that of queue %d", base, i)
+			return noRing, &overlapError{base, i}
 		}
 	}
 	return ring{request: r, Layout: vring.Legacy(base, uint16(r.num), align), align: align, end: base + n}, nil
+}
+
+// overlapError is a ring that lies on one of the same device.
+type overlapError struct {
+	base  uint64
+	queue int
+}
+
+func (e *overlapError) Error() string {
+	return fmt.Sprintf("ring at %#x overlaps that of queue %d", e.base, e.queue)
 }
 
 // What the parts of a ring have to be aligned to (2.7).

@@ -75,15 +75,18 @@ func (s twice) play(t testing.TB, region *shmem.Region) (o twiceOutcome) {
 var found = []twice{
 	{scenario{zephyr2021, pointGPS, 8, 0, 9}, 1, 4},
 	{scenario{virtioExp, pointAcked, 1, 5, 9}, 1, 3},
+	{scenario{virtioExp, pointIdle, 5, 6, 9}, 1, 3},
 }
 
 func TestT21_FoundByTheProduct(t *testing.T) {
 	region := newRegion(t)
 	for _, s := range found {
+		came := false
 		for range 20 { // whether the back-end looks in between is chance
-			if o := s.play(t, region); !o.more {
-				t.Fatalf("%v: no longer comes to the window", s)
-			}
+			came = s.play(t, region).more || came
+		}
+		if !came {
+			t.Errorf("%v: no longer comes to the window", s)
 		}
 	}
 }
