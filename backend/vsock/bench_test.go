@@ -20,21 +20,22 @@ import (
 type peer struct {
 	*link
 	credit
-	head  [headerLen]byte
-	got   header
-	buf   []byte
-	data  []byte
-	ready uint32 // credit that was announced
-	sent1 int    // packets that the device has not given back
+	head   [headerLen]byte
+	got    header
+	data   []byte
+	taken  uint64 // data received
+	due    uint64 // of it, downloaded
+	flying int    // packets that the device has not given back
 }
 
-// newPeer opens a connection on a link whose buffers hold size bytes of data.
-func newPeer(t testing.TB, o Options, size uint64) (*peer, *Conn) {
+// newRoutedPeer opens a connection on a link whose buffers hold size bytes of data.
+func newRoutedPeer(t testing.TB, o Options, size uint64) *peer {
 	l := newIdleLink(t, o, size)
 	l.start(FeatureStream)
-	ln, err := l.vsock.Listen(service)
-	assert.NilError(t, err)
-	defer ln.Close()
+	return l.newPeer(size)
+}
+
+func (l *link) newPeer(size uint64) *peer {
 	p := &peer{link: l, data: make([]byte, size)}
 	p.window = 1 << 18
 	for i := range ringSize {
@@ -42,8 +43,21 @@ func newPeer(t testing.TB, o Options, size uint64) (*peer, *Conn) {
 	}
 	p.put(opRequest, 0)
 	for p.got.op != opResponse {
-		p.take()
+		if !p.take() {
+			p.wait()
+		}
 	}
+	return p
+}
+
+// newPeer is the same with the host's end in the hands of the test.
+func newPeer(t testing.TB, o Options, size uint64) (*peer, *Conn) {
+	l := newIdleLink(t, o, size)
+	l.start(FeatureStream)
+	ln, err := l.vsock.Listen(service)
+	assert.NilError(t, err)
+	defer ln.Close()
+	p := l.newPeer(size)
 	c, err := ln.Accept()
 	assert.NilError(t, err)
 	t.Cleanup(func() { c.Close() })
@@ -52,7 +66,7 @@ func newPeer(t testing.TB, o Options, size uint64) (*peer, *Conn) {
 
 // put sends a packet with n bytes of data, once the ring has room.
 func (p *peer) put(op uint16, n int) {
-	for ; p.sent1 == ringSize; runtime.Gosched() {
+	for ; p.flying == ringSize; runtime.Gosched() {
 		p.reap()
 	}
 	i := p.heads[queueTransmit] % ringSize
@@ -68,7 +82,7 @@ func (p *peer) put(op uint16, n int) {
 	p.rings[queueTransmit].SetAvail(p.rings[queueTransmit].AvailIdx(), uint16(i))
 	p.rings[queueTransmit].SetAvailIdx(p.rings[queueTransmit].AvailIdx() + 1)
 	p.heads[queueTransmit]++
-	p.sent1++
+	p.flying++
 	p.sent += uint32(n)
 	p.kick(queueTransmit)
 }
@@ -85,7 +99,7 @@ func (p *peer) reap() {
 		if _, ok := p.rings[queueTransmit].Used(); !ok {
 			return
 		}
-		p.sent1--
+		p.flying--
 	}
 }
 
@@ -103,9 +117,13 @@ func (p *peer) take() bool {
 	span.ReadAt(p.head[:], 0)
 	p.got.decode(&p.head)
 	p.peerWindow, p.peerForwarded = p.got.alloc, p.got.forwarded
+	if p.got.op == opReset {
+		p.t.Fatal("the connection was reset")
+	}
 	if n := uint64(p.got.len); n > 0 {
 		span.ReadAt(p.data[:n], headerLen)
 		p.forwarded += uint32(n)
+		p.taken += n
 	}
 	r.SetAvail(r.AvailIdx(), uint16(e.ID))
 	r.SetAvailIdx(r.AvailIdx() + 1)
@@ -119,7 +137,7 @@ func (p *peer) take() bool {
 // wait waits for the device to do something.
 func (p *peer) wait() { <-p.event }
 
-// transfer sends total bytes to the host in packets of at most n.
+// upload sends total bytes to the host in packets of at most n.
 func (p *peer) upload(total, n int) {
 	for total > 0 {
 		for p.take() {
@@ -135,15 +153,14 @@ func (p *peer) upload(total, n int) {
 	}
 }
 
-// download receives total bytes.
+// download receives total bytes more than what was downloaded before.
 func (p *peer) download(total int) {
-	for total > 0 {
+	p.due += uint64(total)
+	for p.taken < p.due {
 		if !p.take() {
 			p.reap()
 			p.wait()
-			continue
 		}
-		total -= int(p.got.len)
 	}
 }
 
