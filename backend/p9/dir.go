@@ -30,8 +30,8 @@ type DirOptions struct {
 	// appears as 65534, and a number of the driver's outside it is refused with EINVAL.
 	UIDs, GIDs []IDRange
 
-	// MaxOpen bounds the export's file descriptors: one for each File, and one more for one
-	// that is open. Beyond, calls fail with ENFILE. 0 is half of what the process may have
+	// MaxOpen bounds the export's file descriptors: one for each File, and one more for each
+	// that was opened. Beyond, calls fail with ENFILE. 0 is half of what the process may have
 	// (RLIMIT_NOFILE when Dir is called), at most 65536.
 	MaxOpen int
 }
@@ -58,7 +58,7 @@ type Owner struct {
 type Export struct {
 	root     int // O_PATH
 	dev, ino uint64
-	mount    string // the mount the root is on, where openat2 cannot tell
+	mount    string // the mount the root is on, where the kernel is too old to stay on it
 	readOnly bool
 	squash   *Owner
 	uids     idMap

@@ -724,3 +724,34 @@ func TestDirQID(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, q, p9.QID{Path: st.Ino, Version: version(&st)})
 }
+
+// A file that was made is open by the descriptor that stands for it. Another File made of it is
+// not, and does not keep its locks.
+func TestDirCloneOfNew(t *testing.T) {
+	s := export(t, scratch(t), DirOptions{})
+	f, _, _, err := s.root.Create("file", p9.ReadWrite, 0o644, p9.NoUID, p9.NoGID)
+	assert.NilError(t, err)
+	assert.NilError(t, s.root.UnlinkAt("file", 0))
+	_, c, err := f.Walk(nil)
+	assert.NilError(t, err)
+	_, d, err := c.Walk(nil)
+	assert.NilError(t, err)
+	assert.NilError(t, c.Close())
+	defer d.Close()
+	_, err = d.ReadAt(make([]byte, 1), 0)
+	refused(t, err, unix.EBADF)
+	got, err := f.Lock(0, p9.WriteLock, 0, 0, 0, "")
+	assert.NilError(t, err)
+	assert.Equal(t, got, p9.LockStatusOK)
+	_, _, err = d.Open(p9.ReadWrite)
+	assert.NilError(t, err)
+	got, err = d.Lock(0, p9.WriteLock, 0, 0, 0, "")
+	assert.NilError(t, err)
+	assert.Equal(t, got, p9.LockStatusBlocked)
+	_, _, err = f.Open(p9.ReadWrite)
+	refused(t, err, unix.EBUSY)
+	assert.NilError(t, f.Close())
+	got, err = d.Lock(0, p9.WriteLock, 0, 0, 0, "")
+	assert.NilError(t, err)
+	assert.Equal(t, got, p9.LockStatusOK)
+}

@@ -51,32 +51,20 @@ const maxTries = 100
 
 // create makes a regular file that is new, and opens it.
 func (f *dirFile) create(name string, flags int, perm p9.FileMode, uid p9.UID, gid p9.GID) (*dirFile, unix.Stat_t, error) {
-	var st unix.Stat_t
 	u, g, err := f.x.creator(uid, gid)
 	if err != nil {
-		return nil, st, err
+		return nil, unix.Stat_t{}, err
 	}
-	if err := f.x.reserve(); err != nil {
-		return nil, st, err
-	}
-	io := -1
-	n, st, err := f.x.handle(func() (fd int, err error) {
-		io, err = unix.Openat(f.fd, name, flags|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, uint32(perm)&ownerBits)
-		if err != nil {
-			return -1, err
-		}
-		// By its descriptor: the name may mean something else by now.
-		return unix.Open(proc(io), unix.O_PATH|unix.O_CLOEXEC, 0)
+	n, st, err := f.x.handle(func() (int, error) {
+		return unix.Openat(f.fd, name, flags|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, uint32(perm)&ownerBits)
 	})
 	if err != nil {
-		f.x.open.Add(-1)
-		if io >= 0 {
-			unix.Close(io)
-		}
 		return nil, st, err
 	}
+	// One descriptor is both: the name may mean something else by now, so there is no way to
+	// another that is as short.
 	n.flags = flags
-	n.io.Store(int32(io))
+	n.io.Store(int32(n.fd))
 	if err := n.finish(&st, u, g, perm); err != nil {
 		n.Close()
 		return nil, st, err
@@ -100,7 +88,7 @@ func (f *dirFile) finish(st *unix.Stat_t, uid, gid int, perm p9.FileMode) error 
 		if f.kind == unix.S_IFDIR {
 			mode |= st.Mode & unix.S_ISGID // inherited
 		}
-		if err := unix.Chmod(proc(f.fd), mode); err != nil {
+		if err := f.chmod(mode); err != nil {
 			return err
 		}
 	}

@@ -9,10 +9,10 @@ import (
 )
 
 // A dirFile is a file of an Export: a descriptor that stands for it, whatever it is called by
-// now, and a second one once it is open. Its methods may run at the same time, but for Close.
+// now, and a second one once it is opened. Its methods may run at the same time, but for Close.
 type dirFile struct {
 	x     *Export
-	fd    int          // O_PATH
+	fd    int          // O_PATH, or of a new file io
 	io    atomic.Int32 // open, or -1
 	flags int          // io's
 	kind  uint32       // S_IFMT of its mode, which never changes
@@ -43,8 +43,8 @@ func (*dirFile) Renamed(p9.File, string) {}
 func (*dirFile) Rename(p9.File, string) error { return unix.EOPNOTSUPP }
 
 func (f *dirFile) Close() error {
-	if io := f.io.Swap(-1); io >= 0 {
-		f.x.shut(int(io))
+	if io := int(f.io.Swap(-1)); io >= 0 && io != f.fd {
+		f.x.shut(io)
 	}
 	fd := f.fd
 	f.fd = -1
@@ -56,6 +56,9 @@ func (f *dirFile) Close() error {
 
 // clone is another file that stands for the same, and is not open.
 func (f *dirFile) clone() (*dirFile, unix.Stat_t, error) {
+	if int(f.io.Load()) == f.fd { // a copy of what is open would keep its locks
+		return f.x.handle(func() (int, error) { return unix.Open(proc(f.fd), unix.O_PATH|unix.O_CLOEXEC, 0) })
+	}
 	return f.x.handle(func() (int, error) { return dup(f.fd) })
 }
 
