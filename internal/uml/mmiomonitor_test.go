@@ -92,6 +92,12 @@ func monitored(spec monitorSpec, socket func() (net.Conn, error)) (virtio.Backen
 		return console.New(console.Options{Ports: []console.Port{{Endpoint: conn}}})
 	case virtio.IDNet:
 		return address{}, nil
+	case virtio.IDSocket:
+		w, err := newTown()
+		if err != nil {
+			return nil, err
+		}
+		return w.Device, nil
 	}
 	return nil, fmt.Errorf("no device of type %d", spec.Device)
 }

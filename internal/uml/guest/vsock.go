@@ -121,7 +121,7 @@ func (v *sockets) do(what string, args talk.VsockDo) (any, error) {
 	case "hold":
 		return nil, v.hold(args)
 	case "held":
-		return v.endOfHeld(), nil
+		return v.endOfHeld()
 	case "accepted":
 		v.accepted.Wait()
 		v.mu.Lock()
@@ -212,18 +212,25 @@ func (v *sockets) hold(args talk.VsockDo) error {
 }
 
 // endOfHeld waits until the connections that are held have ended, and says how each did.
-func (v *sockets) endOfHeld() (names []string) {
+func (v *sockets) endOfHeld() (names []string, err error) {
 	for _, s := range v.held {
-		_, err := s.Read(make([]byte, 1))
-		name := fmt.Sprint(err)
-		if errno := unix.Errno(0); errors.As(err, &errno) {
-			name = unix.ErrnoName(errno)
+		// A read says so only to who was in it at that moment.
+		poll := []unix.PollFd{{Fd: int32(s), Events: unix.POLLIN}}
+		for err = unix.EINTR; err == unix.EINTR; {
+			_, err = unix.Poll(poll, -1)
 		}
-		names = append(names, name)
+		if err != nil {
+			return nil, os.NewSyscallError("poll", err)
+		}
+		errno, err := unix.GetsockoptInt(int(s), unix.SOL_SOCKET, unix.SO_ERROR)
+		if err != nil {
+			return nil, os.NewSyscallError("getsockopt", err)
+		}
+		names = append(names, unix.ErrnoName(unix.Errno(errno)))
 		s.Close()
 	}
 	v.held = nil
-	return names
+	return names, nil
 }
 
 // rebindSocket takes the device from its driver and gives it back.
