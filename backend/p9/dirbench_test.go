@@ -78,7 +78,7 @@ func TestDirAllocations(t *testing.T) {
 			n.Close()
 		}},
 	} {
-		if got := testing.AllocsPerRun(100, tc.f); got > tc.want && !raceDetector {
+		if got := testing.AllocsPerRun(100, tc.f); got > tc.want && !raceEnabled {
 			t.Errorf("%s: %v allocations", tc.name, got)
 		}
 	}

@@ -44,7 +44,7 @@ type pair struct {
 // more, end as they do in a model, errors included.
 func TestDirModel(t *testing.T) {
 	steps := 100000
-	if testing.Short() || raceDetector {
+	if testing.Short() || raceEnabled {
 		steps = 10000
 	}
 	s := export(t, memory(t), DirOptions{})

@@ -1,5 +1,0 @@
-//go:build !race
-
-package p9
-
-const raceDetector = false
