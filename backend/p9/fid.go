@@ -229,7 +229,7 @@ func (r *request) fid(num uint32) (*fid, error) {
 	return f, nil
 }
 
-// dir finds the fid of a number that stands for a directory that is not open.
+// dir finds the fid of a number that stands for a directory. Linux may use one that is open.
 func (r *request) dir(num uint32) (*fid, error) {
 	f, err := r.fid(num)
 	if err == nil && !f.isDir() {

@@ -2,7 +2,7 @@ package p9
 
 import "github.com/hugelgupf/p9/linux"
 
-// minimum and name of the protocol.
+// dialect is the name of the protocol, and of what a client speaks that begins so.
 const dialect = "9P2000.L"
 
 // flush is Tflush oldtag[2]: when it is answered, the old message is back with the client, with
@@ -100,6 +100,7 @@ func (r *request) version() error {
 		next.closed = true
 	}
 	s.mu.Unlock()
+	r.enter() // closing files may take long
 	if before != nil {
 		before.close()
 	}

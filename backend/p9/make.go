@@ -16,12 +16,7 @@ func (r *request) maker(num uint32, bad error) (*fid, error) {
 	if bad != nil {
 		return nil, bad
 	}
-	f, err := r.dir(num)
-	if err == nil && f.opened.Load() != unopened {
-		f.put()
-		return nil, linux.EBUSY
-	}
-	return f, err
+	return r.dir(num)
 }
 
 // changing is what keeps a directory, whose lock is held, from being changed.

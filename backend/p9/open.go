@@ -79,6 +79,9 @@ func (r *request) lcreate() error {
 	}
 	defer f.put()
 	d := f.dev
+	if f.opened.Load() != unopened {
+		return linux.EBUSY
+	}
 	if err := d.room(); err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ type carrier interface {
 	drop(m message)
 }
 
-// grace is how long the end of a session waits for calls of Files that are under way, so that
+// grace is how long the end of a session waits for calls of Files, Close among them, so that
 // usually none outlives it. They cannot be broken off.
 const grace = 100 * time.Millisecond
 
@@ -142,7 +142,7 @@ func (s *session) end() {
 	s.mu.Lock()
 	s.over = true
 	table := s.table
-	s.settle()
+	s.running++ // the files that are closed
 	for _, r := range s.tags {
 		if r.state.CompareAndSwap(private, dropped) {
 			s.dev.flushed.Add(1)
@@ -150,9 +150,15 @@ func (s *session) end() {
 		}
 	}
 	s.mu.Unlock()
-	if table != nil {
-		table.close()
-	}
+	go func() {
+		if table != nil {
+			table.close()
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.running--
+		s.settle()
+	}()
 	patience := time.NewTimer(grace)
 	defer patience.Stop()
 	select {
