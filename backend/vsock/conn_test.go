@@ -157,7 +157,7 @@ func TestClose(t *testing.T) {
 			assert.ErrorIs(t, err, net.ErrClosed)
 		}
 		c.Reset() // too late
-		l.expect(opShutdown)
+		assert.Equal(t, l.expect(opShutdown).flags, uint32(shutBoth))
 		l.op(opReset, 0)
 		assert.Equal(t, l.vsock.Stats().Conns, 0)
 	})
@@ -332,6 +332,7 @@ func TestServicePanics(t *testing.T) {
 		}
 		l.stop()
 		assert.Equal(t, l.vsock.Stats().Conns, 0)
+		assert.Equal(t, l.vsock.Stats().Opened, uint64(1))
 		assert.NilError(t, l.dev.Broken())
 	})
 }
@@ -402,4 +403,11 @@ func TestRing(t *testing.T) {
 	got = append(got, p[:r.read(p)]...)
 	assert.Assert(t, bytes.Equal(got, want))
 	assert.Assert(t, r.buf == nil)
+	seen := make(map[*byte]bool)
+	for _, l := range s.idle {
+		for _, b := range l {
+			assert.Assert(t, !seen[&b[0]], "memory was given back twice")
+			seen[&b[0]] = true
+		}
+	}
 }

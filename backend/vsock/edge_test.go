@@ -238,9 +238,9 @@ func TestJoinEndsWithTheDriver(t *testing.T) {
 		synctest.Wait()
 		l.stop()
 		synctest.Wait()
+		assert.Equal(t, l.vsock.Stats().Conns, 0)
 		_, err := io.ReadAll(app)
 		assert.NilError(t, err)
-		assert.Equal(t, l.vsock.Stats().Conns, 0)
 	})
 }
 
