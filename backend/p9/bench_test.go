@@ -7,11 +7,15 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"testing"
 
 	"github.com/hugelgupf/p9/p9"
 	"golang.org/x/sys/unix"
 	"gotest.tools/v3/assert"
+
+	"github.com/hypervisorless/virtio/virtio/virtiotest"
+	"github.com/hypervisorless/virtio/vring/vringtest"
 )
 
 // share is a directory in memory with one file of 1 MiB.
@@ -231,4 +235,36 @@ func benchTree(tb testing.TB) p9.Attacher {
 	assert.NilError(tb, err)
 	tb.Cleanup(func() { x.Close() })
 	return x
+}
+
+// BenchmarkP9Device is the whole way: a chain, a kick, a goroutine, a used buffer, a
+// notification.
+func BenchmarkP9Device(b *testing.B) {
+	for _, w := range benchWork() {
+		b.Run(w.name, func(b *testing.B) {
+			d := newDriver(b, Options{Attacher: benchTree(b)}, virtiotest.Options{Buffers: 1 << 20})
+			d.up()
+			d.must(msgTwalk, 0, 1, uint16(1), "file")
+			d.must(msgTlopen, 1, 2)
+			q, m := d.Queue(0), d.Memory
+			in := vringtest.Readable(m.Buffer(w.in), uint32(len(w.in)))
+			out := vringtest.Writable(m.Alloc(uint64(w.room), 4096), uint32(w.room))
+			q.Chain(0, in, out)
+			b.SetBytes(w.bytes)
+			b.ReportAllocs()
+			for b.Loop() {
+				q.Ring.Offer(0)
+				d.Device.Kick()
+				for {
+					if e, ok := q.Used(); ok {
+						if int(e.Len) != w.room && w.bytes > 0 {
+							b.Fatal(e)
+						}
+						break
+					}
+					runtime.Gosched()
+				}
+			}
+		})
+	}
 }
