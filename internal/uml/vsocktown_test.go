@@ -30,7 +30,7 @@ type town struct {
 }
 
 const (
-	guestCID   = 52
+	guestCID   = 52052
 	hostWindow = 256 << 10 // of a connection, at most
 )
 
@@ -187,9 +187,9 @@ func (v visitor) leave(t testing.TB) {
 }
 
 // visit boots a guest that talks to the town.
-func (l lane) visit(ctx context.Context, t testing.TB, a Attachment, modules ...Module) visitor {
+func (l lane) visit(ctx context.Context, t testing.TB, a Attachment) visitor {
 	t.Helper()
-	g := l.boot(ctx, t, Config{Attachments: []Attachment{a}, Modules: append(modules, vsockDriver...), Job: "vsock"})
+	g := l.boot(ctx, t, Config{Attachments: []Attachment{a}, Modules: vsockDriver, Job: "vsock"})
 	return visitor{g, ctx}
 }
 
