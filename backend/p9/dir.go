@@ -181,6 +181,9 @@ func (x *Export) handle(get func() (int, error)) (*dirFile, unix.Stat_t, error) 
 		return nil, st, err
 	}
 	fd, err := get()
+	for err == unix.EINTR { // of file systems that are programs
+		fd, err = get()
+	}
 	if err != nil {
 		x.open.Add(-1)
 		return nil, st, err

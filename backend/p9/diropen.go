@@ -56,7 +56,7 @@ func (f *dirFile) reopen(flags int) (int, error) {
 	}
 	for {
 		fd, err := unix.Open(proc(f.fd), flags, 0)
-		if err == unix.EINTR { // of file systems that are programs
+		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
