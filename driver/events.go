@@ -36,15 +36,15 @@ func (p *page) take() (used, config, lost bool) {
 		p.usedSeen = su
 		p.span.Store32(hvl2.OffUsedSeen, su)
 	}
-	if sc == p.configSeen {
-		return used, false, false
+	if sc != p.configSeen {
+		p.configSeen = sc
+		p.span.Store32(hvl2.OffConfigSeen, sc)
+		// An odd generation is of an update that will have an event of its own.
+		if g := p.load(hvl2.RegConfigGeneration); g != p.generation && g&1 == 0 {
+			p.generation, config = g, true
+		}
 	}
-	p.configSeen = sc
-	p.span.Store32(hvl2.OffConfigSeen, sc)
-	// An odd generation is of an update that will have an event of its own.
-	if g := p.load(hvl2.RegConfigGeneration); g != p.generation && g&1 == 0 {
-		p.generation, config = g, true
-	}
+	// A monitor that knows nothing of its predecessor begins with no event, just with a ring.
 	if p.needsReset() && !p.lost {
 		p.lost, lost = true, true
 	}

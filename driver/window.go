@@ -109,10 +109,14 @@ func (w *Window) Close() error {
 // Alloc takes n bytes of the memory that all devices share. In the DTB layout there is none:
 // use Device.Alloc, which does the right thing in either.
 func (w *Window) Alloc(n int) (Buffer, error) {
+	return alloc(w.shared(), n)
+}
+
+// shared is the memory of all devices.
+func (w *Window) shared() *pool {
 	w.mu.Lock()
-	p := w.pool
-	w.mu.Unlock()
-	return alloc(p, n)
+	defer w.mu.Unlock()
+	return w.pool
 }
 
 func alloc(p *pool, n int) (Buffer, error) {
