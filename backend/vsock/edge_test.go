@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	hostvsock "github.com/mdlayher/vsock"
 	"gotest.tools/v3/assert"
 	is "gotest.tools/v3/assert/cmp"
 )
@@ -278,6 +279,41 @@ func TestJoinSeqpacket(t *testing.T) {
 			replies++
 		}
 	}
+	_, err = h.Write(make([]byte, chunk+1))
+	assert.NilError(t, err)
+	for l.recv().op != opReset { // rather than half a message
+	}
+}
+
+// A driver that takes nothing of what the host sends does not make the device hoard it.
+func TestJoinIsBounded(t *testing.T) {
+	path := t.TempDir() + "/vsock"
+	ln, err := net.Listen("unix", path+"_80")
+	assert.NilError(t, err)
+	defer ln.Close()
+	const conns, memory = 100, 4 << 20
+	l := newLink(t, Options{Router: UnixRouter(path), MaxConns: conns, Memory: memory})
+	l.tell.window = 0
+	before := inUse()
+	for i := range conns {
+		p := l.from(opRequest, "")
+		p.srcPort = uint32(1000 + i)
+		l.send(p)
+		h, err := ln.Accept()
+		assert.NilError(t, err)
+		defer h.Close()
+		h.SetWriteDeadline(time.Now().Add(watchdog))
+		_, err = h.Write(make([]byte, chunk))
+		assert.NilError(t, err)
+	}
+	for asked := 0; asked < conns; { // all of them have read something
+		if l.recv().op == opCreditRequest {
+			asked++
+		}
+	}
+	if grown := inUse() - before; !raceEnabled {
+		assert.Assert(t, grown < memory+1<<20, "%d bytes", grown)
+	}
 }
 
 // What is written for sockets works unchanged: an HTTP server on this side, and a client.
@@ -316,11 +352,22 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
-// AF_VSOCK on this machine, where the kernel has it.
+// hostPort is a port of this machine's that nobody else is likely to have.
+const hostPort = 3_456_789_012
+
+// AF_VSOCK on this machine, where the kernel has it; everywhere else nobody is there.
 func TestHostRouter(t *testing.T) {
 	var m Mux
 	s := newStack(t, Options{Router: &m})
 	m.Otherwise(HostRouter(1))
+	if ln, err := hostvsock.ListenContextID(1, hostPort, nil); err == nil { // needs vsock_loopback
+		defer ln.Close()
+		g, err := s.dial(hostPort)
+		assert.NilError(t, err)
+		h, err := ln.Accept()
+		assert.NilError(t, err)
+		exchange(t, g, h)
+	}
 	_, err := s.dial(4_000_000_000)
 	assert.ErrorIs(t, err, errRefuse)
 	_, err = HostRouter(1).Route(t.Context(), Request{Port: 1, Type: Seqpacket})

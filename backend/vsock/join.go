@@ -7,6 +7,7 @@ import (
 	"sync"
 	"syscall"
 
+	hostvsock "github.com/mdlayher/vsock"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,8 +16,9 @@ import (
 // only, unless the other one has messages, too. It is what a [Router] returns, or is called
 // with a connection that was dialled; it returns when nothing more comes from host.
 //
-// A connection without traffic costs one goroutine and no buffers, if host has a SyscallConn.
-// A host that does not read fills the window of its own connection, and nothing else.
+// A connection without traffic costs one goroutine, and no buffer if host is a socket of package
+// net. A host that does not read fills the window of its own connection, and nothing else. A
+// message of the host's that is larger than 64 KiB resets a [Seqpacket] connection.
 func Join(host net.Conn) (serve func(*Conn)) {
 	return func(c *Conn) {
 		j := &joint{c: c, host: host}
@@ -40,11 +42,12 @@ type joint struct {
 	pieces  [2][]byte
 	closing sync.Once
 
-	raw  syscall.RawConn // nil: host is but a net.Conn
-	look func(fd uintptr) bool
-	buf  []byte
-	n    int
-	err  error
+	raw   syscall.RawConn // nil: host is but a net.Conn
+	look  func(fd uintptr) bool
+	buf   []byte
+	large bool // it is one that was promised
+	n     int
+	err   error
 }
 
 // chunk is how much is read from the host at a time.
@@ -150,10 +153,7 @@ func (j *joint) toGuest() {
 				err = werr
 			}
 		}
-		if j.buf != nil {
-			c.in.stock.put(j.buf)
-			j.buf = nil
-		}
+		j.putBuffer()
 		if err == nil {
 			continue
 		}
@@ -191,27 +191,60 @@ func (j *joint) read() (n int, err error) {
 }
 
 func (j *joint) tryRead(fd uintptr) (done bool) {
-	j.buf = j.c.in.stock.get(chunk)
+	j.getBuffer()
 	for {
-		if j.n, j.err = unix.Read(int(fd), j.buf); j.err != unix.EINTR {
+		if j.c.kind == Seqpacket {
+			j.n, _, j.err = unix.Recvfrom(int(fd), j.buf, unix.MSG_TRUNC) // the length it really has
+		} else {
+			j.n, j.err = unix.Read(int(fd), j.buf)
+		}
+		if j.err != unix.EINTR {
 			break
 		}
+	}
+	if j.n > len(j.buf) {
+		j.n, j.err = 0, errTooLong
 	}
 	if j.err != unix.EAGAIN {
 		return true
 	}
-	j.c.in.stock.put(j.buf)
-	j.buf = nil
+	j.putBuffer()
 	return false
 }
 
-// rawConn is what a socket is read through when it has something.
+// getBuffer takes a large buffer, or a small one where memory is short: a driver that takes
+// nothing has all its connections wait with what they read.
+func (j *joint) getBuffer() {
+	s := j.c.in.stock
+	if j.large = s.more(chunk); j.large || j.c.kind == Seqpacket {
+		j.buf = s.get(chunk)
+	} else {
+		j.buf = s.get(minBuffer)
+	}
+}
+
+func (j *joint) putBuffer() {
+	if j.buf == nil {
+		return
+	}
+	s := j.c.in.stock
+	s.put(j.buf)
+	j.buf = nil
+	if j.large {
+		s.less(chunk)
+		j.large = false
+	}
+}
+
+// rawConn is what a socket is read through when it has something, for those that do nothing of
+// their own in Read.
 func rawConn(host net.Conn) syscall.RawConn {
-	s, ok := host.(syscall.Conn)
-	if !ok {
+	switch host.(type) {
+	case *net.TCPConn, *net.UnixConn, *hostvsock.Conn:
+	default:
 		return nil
 	}
-	raw, err := s.SyscallConn()
+	raw, err := host.(syscall.Conn).SyscallConn()
 	if err != nil {
 		return nil
 	}

@@ -12,7 +12,6 @@ const backlog = 128
 type Listener struct {
 	d    *Device
 	addr address
-	cid  uint64
 
 	mu     sync.Mutex
 	claims int // connections that are to come to accept

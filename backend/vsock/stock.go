@@ -70,6 +70,13 @@ func (s *stock) more(n int) bool {
 	return s.grant(n)
 }
 
+// less takes back a promise of n bytes.
+func (s *stock) less(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.promised -= n
+}
+
 // grant promises n bytes beyond the base windows. Callers hold mu.
 func (s *stock) grant(n int) bool {
 	if s.promised+n > s.limits.Memory-s.limits.MaxConns*s.limits.base() {
