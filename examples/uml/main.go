@@ -23,6 +23,7 @@ func main() {
 	flag.StringVar(&o.transport, "transport", "vhost-user", "how the devices reach the kernel: vhost-user, or mmio for hvl-v2")
 	flag.StringVar(&o.share, "share", "", "a `directory` of yours that the machine has at /mnt/host, over 9P")
 	flag.StringVar(&o.root, "root", "", "a `directory` with a Linux system in it, which the machine has as its root, over 9P")
+	flag.StringVar(&o.vsock, "vsock", "", "a unix `socket` of yours that leads to the machine's vsock ports; those with _PORT after its name are where its own connections lead")
 	flag.BoolVar(&o.verbose, "v", false, "log what the devices do, and print the kernel's own lines at the end")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -36,8 +37,8 @@ func main() {
 
 // options are what the command line says.
 type options struct {
-	transport, share, root string
-	verbose                bool
+	transport, share, root, vsock string
+	verbose                       bool
 }
 
 func run(ctx context.Context, o options, rest []string) error {
@@ -84,6 +85,22 @@ func run(ctx context.Context, o options, rest []string) error {
 		devices = append(devices, files.devices...)
 		modules = append(modules, uml.Module{Name: "9p"}, uml.Module{Name: "9pnet_virtio"})
 	}
+	args := map[string]any{"Term": os.Getenv("TERM"), "Root": files.rootTag, "Share": files.shareTag}
+	if o.vsock != "" {
+		ports, l, err := openSockets(o.vsock)
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		go func() {
+			if err := ports.ServeUnix(l); err != nil {
+				end(err)
+			}
+		}()
+		devices = append(devices, device{"vsock", ports})
+		modules = append(modules, uml.Module{Name: "vmw_vsock_virtio_transport"})
+		args["Port"] = shellPort
+	}
 	served := &service{dir: dir, log: logger(o.verbose), rig: rig, devices: devices}
 	attachment, err := serve(ctx, served)
 	if err != nil {
@@ -93,7 +110,7 @@ func run(ctx context.Context, o options, rest []string) error {
 		Attachments: []uml.Attachment{attachment},
 		Modules:     modules,
 		Files:       map[string]string{"bin/busybox": filepath.Join(tools, "bin/busybox")},
-		Job:         "shell", Args: map[string]string{"Term": os.Getenv("TERM"), "Root": files.rootTag, "Share": files.shareTag},
+		Job:         "shell", Args: args,
 		Memory: "128M",
 	})
 	if err == nil {

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,6 +43,51 @@ func TestUMLShell(t *testing.T) {
 			assert.Equal(t, string(got), want)
 		}
 	})
+}
+
+// The machine's port for shells, and a port of ours which the machine reaches.
+func TestUMLShellVsock(t *testing.T) {
+	prepare(t)
+	path := filepath.Join(t.TempDir(), "vm")
+	l, err := net.Listen("unix", path+"_80")
+	assert.NilError(t, err)
+	served := make(chan error, 1)
+	go func() { served <- remotely(l, path) }()
+	_, rest := visit(t, build(t), "/ # ", "echo ready | vsock 80\n", "-transport", "mmio", "-vsock", path)
+	assert.Check(t, strings.Contains(rest, "\nthe other shell says Linux\r\n"), "%q", rest)
+	assert.NilError(t, l.Close())
+	assert.NilError(t, <-served)
+}
+
+// remotely waits for the machine to say that it is ready, has a shell in it run a program, and tells
+// the machine what that printed.
+func remotely(l net.Listener, path string) error {
+	c, err := l.Accept()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := io.ReadAll(c); err != nil {
+		return err
+	}
+	shell, err := net.Dial("unix", path)
+	if err != nil {
+		return err
+	}
+	defer shell.Close()
+	if _, err := io.WriteString(shell, "CONNECT 52\nuname\nexit\n"); err != nil {
+		return err
+	}
+	said, err := io.ReadAll(shell)
+	if err != nil {
+		return err
+	}
+	greeting, said, _ := bytes.Cut(said, []byte("\n"))
+	if !bytes.HasPrefix(greeting, []byte("OK ")) {
+		return fmt.Errorf("the machine's port is not to be had: %q", greeting)
+	}
+	_, err = fmt.Fprintf(c, "the other shell says %s", said)
+	return err
 }
 
 func prepare(t *testing.T) *uml.Rig {

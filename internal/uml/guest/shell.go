@@ -25,6 +25,11 @@ var _ = job("shell", func(g *guest) error {
 	if err != nil {
 		return err
 	}
+	if args.Port != 0 {
+		if err := serveShells(args.Port, home); err != nil {
+			return errors.Join(err, home.leave())
+		}
+	}
 	return errors.Join(sit(args, home), home.leave())
 })
 
@@ -90,6 +95,9 @@ func welcome(w io.Writer, source string, args talk.ShellArgs) error {
 	}
 	if args.Share != "" {
 		fmt.Fprintf(b, "%s is a directory of the host, over 9P\n", sharedDir)
+	}
+	if args.Port != 0 {
+		fmt.Fprintf(b, "vsock port %d gives whoever connects a shell, too; vsock PORT  connects to the host's\n", args.Port)
 	}
 	fmt.Fprintf(b, "exit, poweroff or Ctrl-] ends the machine.\n\n")
 	return b.Flush()

@@ -69,4 +69,5 @@ type ShellArgs struct {
 	Term  string // the kind of the person's terminal
 	Root  string // tag of the 9P tree that is the shell's root directory; or empty
 	Share string // tag of the 9P tree at /mnt/host; or empty
+	Port  uint32 // of the vsock device, where whoever connects gets a shell, too; or 0
 }
