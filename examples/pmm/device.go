@@ -7,6 +7,7 @@ import (
 	"github.com/hypervisorless/virtio/backend/console"
 	"github.com/hypervisorless/virtio/backend/p9"
 	"github.com/hypervisorless/virtio/backend/rng"
+	"github.com/hypervisorless/virtio/backend/vsock"
 	"github.com/hypervisorless/virtio/virtio"
 )
 
@@ -18,9 +19,12 @@ type device struct {
 	mem   uint64 // block size in the dtb layout; 0: the usual one
 	stdio bool   // its host's end is the terminal
 	// open makes the backend and opens its host's end; closer may be nil.
-	open  func(*monitor) (backend virtio.Backend, closer func() error, err error)
-	ports func() []console.PortStats // of a console that is open
-	files func() p9.Stats            // of a 9P device that is open
+	open func(*monitor) (backend virtio.Backend, closer func() error, err error)
+
+	// Statistics of what is open, each of one kind.
+	ports   func() []console.PortStats
+	files   func() p9.Stats
+	sockets func() vsock.Stats
 }
 
 // kind is what -device can name.
@@ -36,6 +40,7 @@ var kinds = []kind{
 	{"rng", "rng[,rate=BYTES]", virtio.IDEntropy, []string{"rate"}, parseRNG},
 	{"console", consoleSyntax, virtio.IDConsole, consoleKeys, parseConsole},
 	{"9p", p9Syntax, virtio.ID9P, p9Keys, parseP9},
+	{"vsock", vsockSyntax, virtio.IDSocket, vsockKeys, parseVsock},
 }
 
 // deviceKinds lists the kinds for messages.

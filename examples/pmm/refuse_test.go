@@ -70,6 +70,9 @@ func TestOpeningFails(t *testing.T) {
 		"console file nowhere":       {[]string{"-device", "console,file=" + missing}, missing},
 		"directory nowhere":          {[]string{"-device", "9p,tag=x,dir=" + missing}, missing},
 		"directory that is a file":   {[]string{"-device", "9p,tag=x,dir=" + r.path("file")}, r.path("file")},
+		"sockets nowhere":            {[]string{"-device", "vsock,cid=3,unix=" + missing}, missing},
+		"sockets on a file":          {[]string{"-device", "vsock,cid=3,unix=" + r.path("file")}, r.path("file")},
+		"forward from nowhere":       {[]string{"-device", "vsock,cid=3,unix=" + r.path("console") + ",forward=tcp:192.0.2.1:1:2"}, "192.0.2.1:1"},
 		"second port nowhere":        {[]string{"-device", "console,pty,port=a:unix=" + missing}, missing},
 		"port name that is too long": {[]string{"-device", "console,pty,port=" + strings.Repeat("n", 1000) + ":pty"}, "-device"},
 	} {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hypervisorless/virtio/backend/console"
 	"github.com/hypervisorless/virtio/backend/p9"
+	"github.com/hypervisorless/virtio/backend/vsock"
 )
 
 // statusReport is what pmm status asks for, as JSON on the wire.
@@ -19,20 +20,21 @@ type statusReport struct {
 }
 
 type deviceReport struct {
-	Name     string        `json:"name"`
-	Type     string        `json:"type"`
-	Header   string        `json:"header"`
-	Status   string        `json:"status"`
-	Live     bool          `json:"live"`
-	Broken   string        `json:"broken,omitempty"`
-	Sessions uint64        `json:"sessions"`
-	Restarts uint64        `json:"restarts"`
-	Faults   uint64        `json:"faults"`
-	Refusals uint64        `json:"refusals"`
-	Features string        `json:"features"`
-	Queues   []queueReport `json:"queues"`
-	Ports    []portReport  `json:"ports,omitempty"`
-	Files    *filesReport  `json:"files,omitempty"`
+	Name     string         `json:"name"`
+	Type     string         `json:"type"`
+	Header   string         `json:"header"`
+	Status   string         `json:"status"`
+	Live     bool           `json:"live"`
+	Broken   string         `json:"broken,omitempty"`
+	Sessions uint64         `json:"sessions"`
+	Restarts uint64         `json:"restarts"`
+	Faults   uint64         `json:"faults"`
+	Refusals uint64         `json:"refusals"`
+	Features string         `json:"features"`
+	Queues   []queueReport  `json:"queues"`
+	Ports    []portReport   `json:"ports,omitempty"`
+	Files    *filesReport   `json:"files,omitempty"`
+	Sockets  *socketsReport `json:"sockets,omitempty"`
 }
 
 type queueReport struct {
@@ -63,6 +65,17 @@ type filesReport struct {
 	Stuck    int64  `json:"stuck"`
 }
 
+// socketsReport is of a socket device.
+type socketsReport struct {
+	Conns    int    `json:"conns"`
+	Opening  int    `json:"opening"`
+	Opened   uint64 `json:"opened"`
+	Refused  uint64 `json:"refused"`
+	Resets   uint64 `json:"resets"`
+	Dropped  uint64 `json:"dropped"`
+	Violated uint64 `json:"violated"`
+}
+
 func (m *monitor) report() statusReport {
 	r := statusReport{
 		Window: m.memory(), Addr: fmt.Sprintf("%#x", m.plan.window.addr),
@@ -86,6 +99,10 @@ func (m *monitor) report() statusReport {
 			f := newFilesReport(files())
 			d.Files = &f
 		}
+		if sockets := m.plan.devices[i].sockets; sockets != nil {
+			s := newSocketsReport(sockets())
+			d.Sockets = &s
+		}
 		r.Devices = append(r.Devices, d)
 	}
 	return r
@@ -97,6 +114,10 @@ func newPortReport(p console.PortStats) portReport {
 
 func newFilesReport(s p9.Stats) filesReport {
 	return filesReport{s.Files, s.Requests, s.Errors, s.Flushed, s.Read, s.Written, s.Stuck}
+}
+
+func newSocketsReport(s vsock.Stats) socketsReport {
+	return socketsReport{s.Conns, s.Opening, s.Opened, s.Refused, s.Resets, s.Dropped, s.Violated}
 }
 
 // print writes the report for a person.
@@ -118,6 +139,10 @@ func (r statusReport) print(w io.Writer) error {
 		if f := d.Files; f != nil {
 			fmt.Fprintf(t, "  files\theld %d\trequests %d\terrors %d, flushed %d, stuck %d\tread %d B, written %d B\t\n",
 				f.Held, f.Requests, f.Errors, f.Flushed, f.Stuck, f.Read, f.Written)
+		}
+		if s := d.Sockets; s != nil {
+			fmt.Fprintf(t, "  sockets\t%d connections, %d half open\topened %d\trefused %d, reset %d\tdropped %d, violated %d\t\n",
+				s.Conns, s.Opening, s.Opened, s.Refused, s.Resets, s.Dropped, s.Violated)
 		}
 		if err := t.Flush(); err != nil {
 			return err

@@ -16,7 +16,7 @@ import (
 // serveStatus answers each connection to the -status socket with one report. Closing the result
 // ends it.
 func (m *monitor) serveStatus() (io.Closer, error) {
-	l, err := listenStatus(strings.TrimPrefix(m.plan.status, "unix:"))
+	l, err := listenUnix(strings.TrimPrefix(m.plan.status, "unix:"))
 	if err != nil {
 		return nil, fmt.Errorf("-status %q: %w", m.plan.status, err)
 	}
@@ -39,9 +39,9 @@ func (m *monitor) serveStatus() (io.Closer, error) {
 	return l, nil
 }
 
-// listenStatus listens at path, in place of a monitor that was killed. Two monitors of one
+// listenUnix listens at path, in place of a monitor that was killed. Two monitors of one
 // window cannot race here: the window's lock comes first.
-func listenStatus(path string) (net.Listener, error) {
+func listenUnix(path string) (net.Listener, error) {
 	l, err := net.Listen("unix", path)
 	if !errors.Is(err, unix.EADDRINUSE) {
 		return l, err
