@@ -28,6 +28,8 @@ type demo struct {
 	monitor *process
 	front   *worker
 	console net.Conn // the host's end
+	service *service // of the host, for the front-end to reach
+	forward string   // where the monitor listens for the front-end
 }
 
 func demoCommand(args []string, stdout, stderr io.Writer) error {
@@ -77,6 +79,9 @@ func (d *demo) prepare() (err error) {
 		"-device", "console,unix=" + path("console"),
 		"-device", "9p,tag=share,dir=" + path("share"),
 	}
+	if err = d.prepareSockets(); err != nil {
+		return err
+	}
 	if err = os.Mkdir(d.path("share"), 0o755); err != nil {
 		return err
 	}
@@ -100,6 +105,9 @@ func (d *demo) leave() {
 	}
 	if d.monitor != nil {
 		d.monitor.kill()
+	}
+	if d.service != nil {
+		d.service.Close()
 	}
 	if d.dir != "" {
 		os.RemoveAll(d.dir)

@@ -24,8 +24,8 @@ func (d *demo) act(ctx context.Context, dialect driver.Dialect) error {
 	if err != nil {
 		return err
 	}
-	d.line(d.theFrontEnd(), "boots: three devices found and live in %v, after %d rings of its own", a.Took.Round(10*time.Microsecond), a.Rings)
-	for _, scene := range []func(context.Context) error{d.entropy, d.talk, d.share, d.rate} {
+	d.line(d.theFrontEnd(), "boots: four devices found and live in %v, after %d rings of its own", a.Took.Round(10*time.Microsecond), a.Rings)
+	for _, scene := range []func(context.Context) error{d.entropy, d.talk, d.share, d.sockets, d.rate} {
 		if err := scene(ctx); err != nil {
 			return err
 		}
@@ -36,7 +36,7 @@ func (d *demo) act(ctx context.Context, dialect driver.Dialect) error {
 	if err := d.killMonitor(ctx); err != nil {
 		return err
 	}
-	for _, scene := range []func(context.Context) error{d.talk, d.share} {
+	for _, scene := range []func(context.Context) error{d.talk, d.share, d.sockets} {
 		if err := scene(ctx); err != nil {
 			return err
 		}

@@ -23,7 +23,7 @@ const frontendName = "frontend"
 
 // order is one thing to do.
 type order struct {
-	Do   string        // boot, entropy, say, hear, files or ask
+	Do   string        // boot, entropy, say, hear, files, dial or ask
 	N    int           `json:",omitempty"` // bytes of entropy
 	Text string        `json:",omitempty"` // to say, or to write into a file
 	For  time.Duration `json:",omitempty"` // to ask for entropy
@@ -48,6 +48,7 @@ type frontend struct {
 	rng     *driver.RNG
 	console *driver.Console
 	files   *driver.P9
+	sockets *driver.Vsock
 }
 
 func frontendCommand(args []string, stdout, _ io.Writer) error {
@@ -128,6 +129,9 @@ func (f *frontend) do(ctx context.Context, o order) (a answer, err error) {
 	case "files":
 		a.Names, a.Text, err = shared(f.files, hostFile, frontFile, o.Text)
 		return a, err
+	case "dial":
+		a.Text, err = f.dial(ctx)
+		return a, err
 	case "ask":
 		return f.ask(o.For)
 	}
@@ -164,7 +168,16 @@ func (f *frontend) boot(ctx context.Context) (a answer, err error) {
 	if f.files, err = driver.StartP9(ctx, files); err != nil {
 		return a, err
 	}
-	go f.window.Run(ctx) // its error is that of the next request
+	sockets, err := f.window.Find(ctx, virtio.IDSocket, 0)
+	if err != nil {
+		return a, err
+	}
+	if f.sockets, err = driver.StartVsock(ctx, sockets); err != nil { // which serves the doorbell for all
+		return a, err
+	}
+	if err := f.greet(); err != nil {
+		return a, err
+	}
 	return answer{Took: time.Since(began), Rings: f.bell.rings.Load(), Woken: f.bell.woken.Load()}, nil
 }
 
@@ -211,4 +224,26 @@ func (c *counter) Wait() error {
 	err := c.Line.Wait()
 	c.woken.Add(1)
 	return err
+}
+
+// greet serves a port with who we are.
+func (f *frontend) greet() error {
+	l, err := f.sockets.Listen(greetPort)
+	if err != nil {
+		return err
+	}
+	s := &service{l, greeting(os.Getpid())}
+	go s.serve()
+	return nil
+}
+
+// dial hears what the host's service says.
+func (f *frontend) dial(ctx context.Context) (string, error) {
+	c, err := f.sockets.Dial(ctx, serviceName)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	heard, err := io.ReadAll(c)
+	return string(heard), err
 }
