@@ -131,7 +131,7 @@ static int hvl2_connect(struct hvl2_line *line)
 	fd = os_connect_socket(line->path);
 	if (fd < 0)
 		return fd;
-	/* UML reboots by exec, and the device has to hear of that. */
+	/* UML reboots by exec: the next kernel has no use for this connection, the device for its end. */
 	if (os_set_exec_close(fd) || hvl2_say_hello(line, fd) || os_set_fd_block(fd, 0)) {
 		os_close_file(fd);
 		return -EIO;
