@@ -303,8 +303,14 @@ func TestPromises(t *testing.T) {
 
 // TestPanic costs its request.
 func TestPanic(t *testing.T) {
+	for _, vectors := range []bool{false, true} {
+		testPanic(t, vectors)
+	}
+}
+
+func testPanic(t *testing.T, vectors bool) {
 	fs := newMemFS()
-	fs.vectors = true
+	fs.vectors = vectors
 	fs.put("file", "data")
 	var bad string
 	fs.hold = func(_ *memFile, call string) {
@@ -315,7 +321,10 @@ func TestPanic(t *testing.T) {
 	b := newBench(t, Options{Attacher: fs}).up()
 	b.must(msgTwalk, 0, 1, uint16(1), "file")
 	b.must(msgTlopen, 1, 2)
+	b.must(msgTsymlink, 0, "link", "file", 0)
+	b.must(msgTwalk, 0, 3, uint16(1), "link")
 	n := uint64(0)
+	files := b.dev.Stats().Files
 	for call, in := range map[string][]byte{
 		"ReadAt":   msg(msgTread, 1, 1, uint64(0), 4),
 		"WriteAt":  msg(msgTwrite, 1, 1, uint64(0), 4, []byte("data")),
@@ -325,7 +334,13 @@ func TestPanic(t *testing.T) {
 		"UnlinkAt": msg(msgTunlinkat, 1, 0, "file", 0),
 		"RenameAt": msg(msgTrenameat, 1, 0, "file", 0, "x"),
 		"GetXattr": msg(msgTxattrwalk, 1, 1, 2, "user.x"),
+		"Renamed":  msg(msgTrenameat, 1, 0, "file", 0, "file2"),
+		"Open":     msg(msgTlopen, 1, 0, 0),
+		"Readlink": msg(msgTreadlink, 1, 3),
 	} {
+		if call == "Renamed" && vectors {
+			continue // nobody is told
+		}
 		bad = call
 		b.offer(in, 512)
 		a := read9(t, b.next().out)
@@ -335,9 +350,15 @@ func TestPanic(t *testing.T) {
 		assert.Equal(t, b.dev.Stats().Panics, n)
 		bad = ""
 		b.must(msgTgetattr, 0, uint64(1)) // no lock was left behind
-		b.must(msgTwalk, 0, 2, uint16(1), "file")
+		b.must(msgTwalk, 0, 2, uint16(0))
 		b.must(msgTclunk, 2)
+		assert.Equal(t, b.dev.Stats().Files, files, call)
 	}
+	bad = "GetAttr"
+	b.offer(msg(msgTattach, 1, 9, uint32(noFID), "", "", 0), 512)
+	assert.Equal(t, read9(t, b.next().out).typ, uint8(msgRlerror))
+	assert.Equal(t, b.dev.Stats().Files, files)
+	n++
 	bad = "Close"
 	b.must(msgTclunk, 1)
 	assert.Equal(t, b.dev.Stats().Panics, n+1)

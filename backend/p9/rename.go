@@ -176,12 +176,14 @@ func (r *request) move(f *fid, oldname []byte, to *fid, newname []byte, free boo
 		t.global.Lock()
 		defer t.global.Unlock()
 	}
+	defer func() {
+		for _, n := range tell {
+			n.dir.put()
+			n.file.put()
+		}
+	}()
 	for _, n := range tell {
 		n.file.file.Renamed(n.dir.file, n.name)
-	}
-	for _, n := range tell {
-		n.dir.put()
-		n.file.put()
 	}
 	return nil
 }

@@ -33,13 +33,11 @@ func (r *request) attach() error {
 		if name, aname, _ = bytes.Cut(aname, []byte("/")); len(name) == 0 {
 			continue
 		}
-		err := checkName(name)
-		var next *fid
-		if err == nil {
-			next, err = f.step(name)
+		if err := checkName(name); err != nil {
+			f.put()
+			return err
 		}
-		f.put()
-		if f = next; err != nil {
+		if f, err = f.onward(name); err != nil {
 			return err
 		}
 	}
@@ -66,12 +64,18 @@ func (d *Device) root(uid p9.UID) (*fid, error) {
 	}
 	d.tree.use(&d.tree.root)
 	f := d.newFid(file, p9.QID{}, nil, &d.tree.root, uid)
+	known := false
+	defer func() {
+		if !known {
+			f.put()
+		}
+	}()
 	f.rlock()
 	defer f.runlock()
 	if f.qid, _, _, err = file.GetAttr(p9.AttrMask{Mode: true}); err != nil {
-		defer f.put()
 		return nil, err
 	}
+	known = true
 	return f, nil
 }
 
@@ -138,9 +142,7 @@ func (r *request) steps(from *fid, names [][]byte) (at *fid, done int, err error
 	count := r.out.b[headerSize:]
 	at = from.get()
 	for _, name := range names {
-		next, err := at.step(name)
-		at.put()
-		if at = next; err != nil {
+		if at, err = at.onward(name); err != nil {
 			return nil, done, err
 		}
 		done++
@@ -148,6 +150,12 @@ func (r *request) steps(from *fid, names [][]byte) (at *fid, done int, err error
 		r.out.qid(at.qid)
 	}
 	return at, done, nil
+}
+
+// onward is step that gives up the reference to where it came from.
+func (f *fid) onward(name []byte) (*fid, error) {
+	defer f.put() // whatever the File does
+	return f.step(name)
 }
 
 // step walks one name. The new fid has the old one for its parent.
