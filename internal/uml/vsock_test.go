@@ -20,25 +20,36 @@ func TestUMLVsock(t *testing.T) {
 		assert.NilError(t, err)
 		ctx := within(t, patience)
 		v := l.visit(ctx, t, l.attach(t, l.rig, w.Device))
-		for _, part := range []struct {
-			name string
-			run  func(t *testing.T, w *town, v visitor)
-		}{
+		w.through(t, v, []part{
 			{"both ways", bothDial}, {"messages", messages}, {"half-close", halfClose}, {"refused", refused},
 			{"slow host", slowHost}, {"slow guest", slowGuest},
 			{"many connections", func(t *testing.T, w *town, v visitor) { many(t, w, v, 1000) }}, {"much", much},
-		} {
-			t.Run(part.name, func(t *testing.T) {
-				part.run(t, w, v)
-				w.well(t, v)
-			})
-		}
+		})
 		v.leave(t)
 		s := w.Stats()
 		t.Logf("%+v", s)
 		assert.Equal(t, s.Violated, uint64(0))
 		assert.Equal(t, s.Dropped, uint64(0))
 	})
+}
+
+// part is something that a guest does in the town.
+type part struct {
+	name string
+	run  func(t *testing.T, w *town, v visitor)
+}
+
+// through runs parts, until one fails: what comes after it may be in its way.
+func (w *town) through(t *testing.T, v visitor, parts []part) {
+	t.Helper()
+	for _, p := range parts {
+		if !t.Run(p.name, func(t *testing.T) {
+			p.run(t, w, v)
+			w.well(t, v)
+		}) {
+			t.FailNow()
+		}
+	}
 }
 
 // bothDial has each side connect to the other, which sends back what it gets at the same time.

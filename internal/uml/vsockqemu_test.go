@@ -29,18 +29,10 @@ func TestQEMUVsock(t *testing.T) {
 		Job:         "vsock",
 	})
 	v := visitor{g, ctx}
-	for _, part := range []struct {
-		name string
-		run  func(t *testing.T, w *town, v visitor)
-	}{
+	w.through(t, v, []part{
 		{"both ways", bothDial}, {"half-close", halfClose}, {"refused", refused},
 		{"many connections", func(t *testing.T, w *town, v visitor) { many(t, w, v, 100) }},
-	} {
-		t.Run(part.name, func(t *testing.T) {
-			part.run(t, w, v)
-			w.well(t, v)
-		})
-	}
+	})
 	t.Run("router", func(t *testing.T) {
 		var out string
 		err := v.do("run", talk.VsockDo{Args: []string{"/" + program, "-test.v", "-test.run", "^TestVsockHostRouter$"}}, &out)

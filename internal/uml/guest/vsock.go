@@ -111,17 +111,17 @@ func (v *sockets) do(what string, args talk.VsockDo) (any, error) {
 		return nil, nil
 	case "connect":
 		s, err := dial(unix.SOCK_STREAM, args.Port)
-		if errno := unix.Errno(0); errors.As(err, &errno) {
-			return unix.ErrnoName(errno), nil
+		if err != nil {
+			return errorName(err), nil
 		}
-		return "", errors.Join(err, s.Close())
+		return "", s.Close()
 	case "lazy":
 		v.lazy <- struct{}{}
 		return nil, nil
 	case "hold":
 		return nil, v.hold(args)
 	case "held":
-		return v.endOfHeld()
+		return v.endOfHeld(), nil
 	case "accepted":
 		v.accepted.Wait()
 		v.mu.Lock()
@@ -212,25 +212,13 @@ func (v *sockets) hold(args talk.VsockDo) error {
 }
 
 // endOfHeld waits until the connections that are held have ended, and says how each did.
-func (v *sockets) endOfHeld() (names []string, err error) {
+func (v *sockets) endOfHeld() (names []string) {
 	for _, s := range v.held {
-		// A read says so only to who was in it at that moment.
-		poll := []unix.PollFd{{Fd: int32(s), Events: unix.POLLIN}}
-		for err = unix.EINTR; err == unix.EINTR; {
-			_, err = unix.Poll(poll, -1)
-		}
-		if err != nil {
-			return nil, os.NewSyscallError("poll", err)
-		}
-		errno, err := unix.GetsockoptInt(int(s), unix.SOL_SOCKET, unix.SO_ERROR)
-		if err != nil {
-			return nil, os.NewSyscallError("getsockopt", err)
-		}
-		names = append(names, unix.ErrnoName(unix.Errno(errno)))
+		names = append(names, errorName(s.outcome(unix.POLLIN))) // a read would have to be in it at that moment
 		s.Close()
 	}
 	v.held = nil
-	return names, nil
+	return names
 }
 
 // rebindSocket takes the device from its driver and gives it back.

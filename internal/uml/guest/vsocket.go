@@ -15,20 +15,45 @@ type socket int
 
 // dial connects to a port of the host's.
 func dial(kind int, port uint32) (socket, error) {
+	// Not one that blocks: a signal, of which the Go runtime has many, would end it, and the host
+	// would see one connection more.
+	fd, err := unix.Socket(unix.AF_VSOCK, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	s := socket(fd)
+	err = unix.Connect(fd, &unix.SockaddrVM{CID: hostCID, Port: port})
+	if err == unix.EINPROGRESS {
+		err = s.outcome(unix.POLLOUT)
+	}
+	if err == nil {
+		err = unix.SetNonblock(fd, false)
+	}
+	if err != nil {
+		s.Close()
+		return -1, os.NewSyscallError("connect", err)
+	}
+	return s, nil
+}
+
+// outcome waits for something, or for the end, and returns the error if it was one.
+func (s socket) outcome(events int16) error {
+	poll := []unix.PollFd{{Fd: int32(s), Events: events}}
 	for {
-		fd, err := unix.Socket(unix.AF_VSOCK, kind|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return -1, os.NewSyscallError("socket", err)
-		}
-		err = unix.Connect(fd, &unix.SockaddrVM{CID: hostCID, Port: port})
-		if err == nil {
-			return socket(fd), nil
-		}
-		unix.Close(fd)
-		if err != unix.EINTR { // of the Go runtime's signals; a new try wants a new socket
-			return -1, os.NewSyscallError("connect", err)
+		if _, err := unix.Poll(poll, -1); err == nil {
+			break
+		} else if err != unix.EINTR {
+			return os.NewSyscallError("poll", err)
 		}
 	}
+	n, err := unix.GetsockoptInt(int(s), unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return os.NewSyscallError("getsockopt", err)
+	}
+	if n != 0 {
+		return unix.Errno(n)
+	}
+	return nil
 }
 
 // listen serves the connections to a port, each with a goroutine.
