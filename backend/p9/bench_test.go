@@ -53,6 +53,38 @@ func benchWork() []struct {
 	return list
 }
 
+// nullFS costs nothing, so what is measured on it is the server.
+type nullFS struct{ p9.File }
+
+func (f nullFS) Attach() (p9.File, error) { return f, nil }
+func (f nullFS) Concurrent()              {}
+func (f nullFS) Close() error             { return nil }
+
+func (f nullFS) Walk(names []string) ([]p9.QID, p9.File, error) {
+	return make([]p9.QID, len(names)), f, nil
+}
+
+func (f nullFS) WalkGetAttr(names []string) ([]p9.QID, p9.File, p9.AttrMask, p9.Attr, error) {
+	return make([]p9.QID, len(names)), f, p9.AttrMaskAll, p9.Attr{Mode: p9.ModeRegular}, nil
+}
+
+func (f nullFS) GetAttr(req p9.AttrMask) (p9.QID, p9.AttrMask, p9.Attr, error) {
+	return p9.QID{Type: p9.TypeDir}, req, p9.Attr{Mode: p9.ModeDirectory}, nil
+}
+
+func (f nullFS) Open(p9.OpenFlags) (p9.QID, uint32, error)   { return p9.QID{}, 0, nil }
+func (f nullFS) ReadAt(p []byte, _ int64) (int, error)       { return len(p), nil }
+func (f nullFS) WriteAt(p []byte, _ int64) (int, error)      { return len(p), nil }
+func (f nullFS) ReadVecAt(v [][]byte, _ int64) (int, error)  { return total(v), nil }
+func (f nullFS) WriteVecAt(v [][]byte, _ int64) (int, error) { return total(v), nil }
+func (f nullFS) Step(name string) (p9.File, p9.QID, error)   { return f, p9.QID{}, nil }
+
+// benchTrees are what the servers are compared on.
+func benchTrees(b *testing.B, f func(b *testing.B, a p9.Attacher)) {
+	b.Run("null", func(b *testing.B) { f(b, nullFS{}) })
+	b.Run("dir", func(b *testing.B) { f(b, benchTree(b)) })
+}
+
 // alone is the engine on a message that is used again and again.
 type alone struct{ b *bench }
 
@@ -75,10 +107,12 @@ func (a *alone) do(p *plain, in []byte) {
 	a.b.s.serve(p)
 }
 
-func BenchmarkP9Engine(b *testing.B) {
+func BenchmarkP9Engine(b *testing.B) { benchTrees(b, benchEngine) }
+
+func benchEngine(b *testing.B, tree p9.Attacher) {
 	for _, w := range benchWork() {
 		b.Run(w.name, func(b *testing.B) {
-			a := newAlone(b, benchTree(b))
+			a := newAlone(b, tree)
 			// As Linux has it for what is large: data in pages of their own behind the header.
 			page := make([]byte, w.room+3*4096)
 			pad := 4096 - int(uintptr(reflect.ValueOf(page).Pointer())%4096) + 4096 - readSize
@@ -96,8 +130,10 @@ func BenchmarkP9Engine(b *testing.B) {
 }
 
 // BenchmarkWalkClunk is one name there and back: what a File and its name cost.
-func BenchmarkWalkClunk(b *testing.B) {
-	a := newAlone(b, benchTree(b))
+func BenchmarkWalkClunk(b *testing.B) { benchTrees(b, benchWalk) }
+
+func benchWalk(b *testing.B, tree p9.Attacher) {
+	a := newAlone(b, tree)
 	walk, clunk := msg(msgTwalk, 1, 0, 2, uint16(1), "file"), msg(msgTclunk, 1, 2)
 	p := &plain{out: make([]byte, 0, 64)}
 	b.ReportAllocs()
@@ -170,8 +206,8 @@ func (s *sink) Write(p []byte) (int, error) {
 
 func (s *sink) Close() error { return nil }
 
-func libraryServes(b *testing.B, msgs ...[]byte) {
-	srv := p9.NewServer(benchTree(b))
+func libraryServes(b *testing.B, tree p9.Attacher, msgs ...[]byte) {
+	srv := p9.NewServer(tree)
 	turn := make(chan bool, 1)
 	turn <- true
 	s := &source{msgs: msgs, n: b.N, turn: turn, queue: [][]byte{
@@ -184,16 +220,18 @@ func libraryServes(b *testing.B, msgs ...[]byte) {
 }
 
 // BenchmarkLibrary9P is the library's own server, on the same messages and the same files.
-func BenchmarkLibrary9P(b *testing.B) {
+func BenchmarkLibrary9P(b *testing.B) { benchTrees(b, benchLibrary) }
+
+func benchLibrary(b *testing.B, tree p9.Attacher) {
 	for _, w := range benchWork() {
 		b.Run(w.name, func(b *testing.B) {
 			b.SetBytes(w.bytes)
-			libraryServes(b, w.in)
+			libraryServes(b, tree, w.in)
 		})
 	}
 	b.Run("walkclunk", func(b *testing.B) {
 		b.N *= 2
-		libraryServes(b, msg(msgTclunk, 1, 2), msg(msgTwalk, 1, 0, 2, uint16(1), "file"))
+		libraryServes(b, tree, msg(msgTclunk, 1, 2), msg(msgTwalk, 1, 0, 2, uint16(1), "file"))
 		b.N /= 2
 	})
 }
