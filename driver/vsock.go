@@ -18,9 +18,10 @@ import (
 // When the monitor has been replaced and forgot the connections, they end and listeners stay:
 // dial anew. A device of hvl-v2 that needs a reset for that gets one.
 type Vsock struct {
-	d    *Device
-	run  context.Context // until Close
-	stop context.CancelFunc
+	d       *Device
+	run     context.Context // until Close
+	stop    context.CancelFunc
+	working sync.WaitGroup // of our own goroutines
 
 	in, out, notes []Buffer // memory of the three queues
 
@@ -86,7 +87,7 @@ func StartVsock(ctx context.Context, d *Device) (*Vsock, error) {
 		v.stop()
 		return nil, err
 	}
-	go d.w.Run(v.run) // when the doorbell is lost all requests fail, and that is noticed
+	v.working.Go(func() { _ = d.w.Run(v.run) }) // when the doorbell is lost all requests fail
 	return v, nil
 }
 
@@ -95,7 +96,7 @@ func (v *Vsock) start(ctx context.Context) error {
 	err := v.d.Start(ctx, Config{
 		Sizes:    []uint16{0, 0, 0},
 		Features: virtio.FeatureSet(vsockStream, vsockNoImpliedStream),
-		Lost:     func(error) { go v.restart() },
+		Lost:     v.lost,
 	})
 	if err != nil {
 		return err
@@ -178,6 +179,15 @@ func (v *Vsock) takeMemory() error {
 	return nil
 }
 
+// lost is called when the device asks for a reset.
+func (v *Vsock) lost(error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.err == nil {
+		v.working.Go(v.restart)
+	}
+}
+
 // restart gives the device the reset it asked for, as often as it takes: the monitor may be on
 // its way still.
 func (v *Vsock) restart() {
@@ -256,11 +266,18 @@ func (v *Vsock) fail(err error) {
 	}
 }
 
-// Close ends all connections and listeners; the device stays live, and the host finds out when
-// it speaks.
+// Close ends all connections and listeners, and returns when nothing of this touches the window
+// any more but what the device was given. It stays live: the host finds out when it speaks.
 func (v *Vsock) Close() error {
 	v.fail(ErrClosed)
 	v.stop()
+	v.working.Wait()
+	v.mu.Lock()
+	l := v.life
+	v.mu.Unlock()
+	if l != nil {
+		l.copies.Wait()
+	}
 	return nil
 }
 
