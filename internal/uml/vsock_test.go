@@ -3,6 +3,7 @@ package uml
 import (
 	"errors"
 	"os"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -158,13 +159,26 @@ func (p *patient) Write(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// many opens and closes connections, and all but those that last are gone then.
+// many opens and closes connections: half of them are the guest's, one after the other, and half
+// are the host's, some at a time.
 func many(t *testing.T, w *town, v visitor, n int) {
+	const atOnce = 10
 	opened := w.Stats().Opened
-	assert.NilError(t, v.do("ask", talk.VsockDo{Port: talk.PortAnswer, Bytes: 100, Times: n / 2}, nil))
-	for i := range n / 2 {
-		assert.NilError(t, w.ask(v.ctx, talk.PortAnswer, 100), "connection %d", i)
+	assert.NilError(t, v.begin("ask", talk.VsockDo{Port: talk.PortAnswer, Bytes: 100, Times: n / 2}))
+	var failed [atOnce]error
+	var all sync.WaitGroup
+	for i := range failed {
+		all.Go(func() {
+			for range n / 2 / atOnce {
+				if failed[i] == nil {
+					failed[i] = w.ask(v.ctx, talk.PortAnswer, 100)
+				}
+			}
+		})
 	}
+	all.Wait()
+	assert.NilError(t, errors.Join(failed[:]...))
+	assert.NilError(t, v.finish(nil))
 	assert.Equal(t, w.Stats().Opened-opened, uint64(n))
 }
 
