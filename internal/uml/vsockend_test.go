@@ -86,11 +86,11 @@ func TestUMLVsockReboot(t *testing.T) {
 // A monitor is killed with connections open. The next one knows nothing of them and tells the
 // driver so, whose sockets end; the driver itself notices nothing else, and new ones can be had.
 func TestUMLVsockRestart(t *testing.T) {
-	const kills = 5
+	const idleKills, busyKills = 3, 20
 	ctx := within(t, patience)
 	g, m := bootMonitored(ctx, t, virtio.IDSocket, vsockDriver, nil, "vsock", nil)
 	v := visitor{g, ctx}
-	for range kills {
+	for range idleKills {
 		assert.NilError(t, v.do("hold", talk.VsockDo{Port: talk.PortHold, Times: open}, nil))
 		m.kill(t)
 		m.start(t)
@@ -102,6 +102,23 @@ func TestUMLVsockRestart(t *testing.T) {
 		assert.NilError(t, v.do("call back", talk.VsockDo{Port: talk.PortCallBack}, &said))
 		assert.Equal(t, said, "well")
 	}
+	lost := 0
+	for range busyKills { // in the middle of things
+		assert.NilError(t, v.do("hold", talk.VsockDo{Port: talk.PortHold, Times: 1}, nil))
+		assert.NilError(t, v.begin("chat", talk.VsockDo{Port: talk.PortEcho, Bytes: 64 << 20}))
+		time.Sleep(randomPart(20 * time.Millisecond))
+		m.kill(t)
+		m.start(t)
+		if err := v.finish(nil); err != nil {
+			lost++
+		}
+		// The driver may have been told already that nobody knows that connection; this one ends when it
+		// is told to forget all.
+		assert.NilError(t, v.do("held", talk.VsockDo{}, nil))
+		assert.NilError(t, v.do("chat", talk.VsockDo{Port: talk.PortEcho, Bytes: 1 << 16}, nil))
+	}
+	t.Logf("of %d connections %d were lost", busyKills, lost)
+	assert.Check(t, lost > 0)
 	assert.NilError(t, v.Say("enough", nil))
 	undisturbed(t, counts(ctx, t, g), m)
 }
