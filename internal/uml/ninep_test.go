@@ -34,7 +34,7 @@ var diod = server{
 	func(t testing.TB, tools, dir string) virtio.Backend {
 		return &proxy{ninepTag, startDiod(t, tools, dir)}
 	},
-	func(dir string) string { return "aname=" + dir + ",uname=root" },
+	func(dir string) string { return "aname=" + dir + ",uname=root,access=user" },
 }
 
 // A house is a machine whose files are ours.
@@ -85,7 +85,7 @@ func (h *house) do(what string, args, value any) error {
 
 // options are those of a mount.
 func (h *house) options(more string) string {
-	return h.server.options(h.dir) + ",access=user,msize=131072,locktimeout=1," + more
+	return h.server.options(h.dir) + ",msize=131072,locktimeout=1," + more
 }
 
 // mount mounts the share while run runs.

@@ -21,7 +21,7 @@ type check struct {
 	want    string                 // what it prints; * is any text without a space
 	verify  func(dir, output string) error
 	root    bool // needs a host that may give files away
-	slow    bool
+	slow    bool // done once
 	seconds int // more than any takes; 0 is 20
 }
 
@@ -76,7 +76,7 @@ list() { (cd $1 && find . -printf '%p %y %m %U:%G %n %Ts %l\n' | grep -v '^[.] '
 // manyFiles is how many entries the long directory has.
 const manyFiles = 5000
 
-// checks are what a guest does all day. What the numbers of dependencies are is said beside them.
+// checks are what a guest does all day.
 var checks = []check{
 	{name: "append", script: `printf one >f; printf two >>f; printf three >>f; cat f`, want: "onetwothree"},
 	{name: "chmod", script: `touch f; chmod 640 f; stat -c %a f; chmod u+x,g=,o=r f; stat -c %a f`, want: "640 704", verify: hasMode("f", 0o704)},
@@ -89,8 +89,8 @@ var checks = []check{
 	{name: "times", prepare: ancient("g"), script: `touch -d '2001-02-03 04:05:06' f; stat -c %y f; touch -a -d '2002-01-01' f; stat -c '%x %y' f; touch f; test f -nt g; stat -c %y g`,
 		want: "2001-02-03 04:05:06.000000000 +0000 2002-01-01 00:00:00.000000000 +0000 2001-02-03 04:05:06.000000000 +0000 1970-01-01 00:00:01.000000002 +0000"},
 	{name: "cp -a", script: tree + `cp -a src dst; list src >a; list dst >b; cmp a b; wc -l <a`, want: "7"},
-	{name: "tar", script: tree + `mkdir dst; tar cf - -C src . | tar xpf - -C dst; list src >a; list dst >b; cmp a b; wc -l <a`, want: "7"},
-	{name: "rsync", script: tree + `rsync -aH src/ dst/; list src >a; list dst >b; cmp a b; wc -l <a`, want: "7"},
+	{name: "tar", slow: true, script: tree + `mkdir dst; tar cf - -C src . | tar xpf - -C dst; list src >a; list dst >b; cmp a b; wc -l <a`, want: "7"},
+	{name: "rsync", slow: true, script: tree + `rsync -aH src/ dst/; list src >a; list dst >b; cmp a b; wc -l <a`, want: "7"},
 	{name: "many files", prepare: makeFiles(manyFiles), script: `cd many; ls | wc -l; ls -U | sort -u | wc -l; ls | head -1; cd ..; rm -rf many; ls`,
 		want: fmt.Sprint(manyFiles, manyFiles, " file00000"), verify: isGone("many"), slow: true, seconds: 40},
 	{name: "df", script: `stat -f -c '%b %S %c %l' .; df . >/dev/null`, verify: sameStatfs},
