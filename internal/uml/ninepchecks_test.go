@@ -22,7 +22,7 @@ type check struct {
 	verify  func(dir, output string) error
 	root    bool // needs a host that may give files away
 	slow    bool // done once
-	seconds int // more than any takes; 0 is 20
+	seconds int  // more than any takes; 0 is 20
 }
 
 // run runs the check in a folder of its own.
