@@ -132,7 +132,9 @@ func (d *Device) Serve(ctx context.Context, vs *virtio.Session) error {
 	q := vs.Queue(0)
 	s := newSession(d, queue{q}, vs.Log(), vs.Resumed())
 	defer s.end()
-	return q.HandleBegun(ctx, func(c *vring.Chain) { s.begin(c) }, func(c *vring.Chain) error { return s.serve(c) })
+	return q.HandleBegun(ctx,
+		func(c *vring.Chain) { s.begin(c) },
+		func(c *vring.Chain) error { return s.serve(c) })
 }
 
 // queue is the ring as the engine sees it.

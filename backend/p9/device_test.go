@@ -303,7 +303,8 @@ func TestP9_06_FlushWhileAnswering(t *testing.T) {
 		out := d.Memory.Alloc(32, 1)
 		old := q.Offer(vringtest.Readable(d.Memory.Buffer(in), uint32(len(in))), vringtest.Writable(out, 32))
 		in = msg(msgTflush, 6, uint16(5))
-		flush := q.Offer(vringtest.Readable(d.Memory.Buffer(in), uint32(len(in))), vringtest.Writable(d.Memory.Alloc(7, 1), 7))
+		flush := q.Offer(vringtest.Readable(d.Memory.Buffer(in), uint32(len(in))),
+			vringtest.Writable(d.Memory.Alloc(7, 1), 7))
 		e, err := q.Wait()
 		assert.NilError(t, err)
 		assert.Equal(t, e.ID, uint32(old), "round %d: Rflush first", i)
@@ -470,6 +471,7 @@ func TestP9_08_Stuck(t *testing.T) {
 		b.next()
 	}
 	b.fails(linux.EAGAIN, msgTstatfs, 0)
+	b.must(msgTclunk, 1)
 	close(slow.release)
 	for b.dev.Stats().Stuck > 0 {
 		b.must(msgTversion, uint32(8192), dialect)

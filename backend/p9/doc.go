@@ -69,8 +69,8 @@
 //
 // A File may return any error: a Linux error number anywhere in it is what the driver gets,
 // else that of the sentinels of io/fs, else EIO. io.EOF is the end of a file. A panic becomes EIO,
-// is counted, and logged once a session. ReadVecAt, WriteVecAt and Close must not block for longer than a
-// regular file does; everything else may. Close is called once for each File that was handed
+// is counted, and logged once a session. ReadVecAt, WriteVecAt and Close must not block for
+// longer than a regular file does; everything else may. Close is called once for each File that was handed
 // out, after its last call; that a File was handed out as the directory of another keeps it, too.
 //
 // Where a File is created, its owner is the n_uname of the Tattach that the fid comes from, and
@@ -80,7 +80,7 @@
 // # What is left out
 //
 // There is no authentication (Tauth): the ring is the credential. 9P2000.u and plain 9P2000 are
-// refused with the version "unknown". Their stat structure and its textual extensions, with
-// user names, would be a second engine beside this one, and untested by the clients there are
-// for Linux, which speak 9P2000.L.
+// answered with the version "unknown". They share a third of the messages: files are opened,
+// created, described, changed and listed by others, with owners and special files spelled out
+// as text. That would be a second engine, not a page of translations.
 package p9

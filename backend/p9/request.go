@@ -200,6 +200,7 @@ func (r *request) admit() error {
 		return linux.ESTALE
 	case r.table == nil:
 		return linux.EPROTO
+	case r.typ == msgTclunk: // never makes it worse
 	case s.dev.stuck.Load() >= int64(s.dev.opts.MaxStuck):
 		return linux.EAGAIN
 	}

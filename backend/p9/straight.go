@@ -2,10 +2,12 @@ package p9
 
 import "github.com/hugelgupf/p9/linux"
 
-// straight moves data between a file and the driver's memory, without a copy: what Chain.Fill
-// and Chain.Drain call. It lives in its request, so that nothing is allocated.
+// transfer is what Chain.Fill and Chain.Drain call.
+type transfer = func(v [][]byte) (int, error)
+
+// straight moves data between a file and the driver's memory, without a copy. It lives in its request, so that nothing is allocated.
 type straight struct {
-	fill, drain func([][]byte) (int, error)
+	fill, drain transfer
 	file        *fid
 	off         int64
 	more        bool  // the file took or gave all it could
@@ -37,14 +39,14 @@ func (s *straight) count(v [][]byte, n int, err error) int {
 	return max(n, 0)
 }
 
-// move calls fn, which is a Fill or Drain with fill or drain, until n bytes are done or the file
-// has had enough. The error is the chain's; the file's is in err.
-func (s *straight) move(f *fid, off int64, n uint64, io func(uint64, func([][]byte) (int, error)) (int, error), fn func([][]byte) (int, error)) (done uint64, err error) {
+// move has via, which is Fill or Drain, call fill or drain until n bytes are done or the file has
+// had enough. The error is the chain's; the file's is in err.
+func (s *straight) move(f *fid, off int64, n uint64, via func(uint64, transfer) (int, error), fn transfer) (done uint64, err error) {
 	s.file, s.off, s.err, s.more = f, off, nil, true
 	defer func() { s.file = nil }()
 	for done < n && s.more && err == nil {
 		var k int
-		k, err = io(n-done, fn)
+		k, err = via(n-done, fn)
 		done += uint64(k)
 	}
 	return done, err
