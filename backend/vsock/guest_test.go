@@ -20,6 +20,7 @@ type stack struct {
 
 	mu      sync.Mutex
 	cond    sync.Cond
+	over    bool
 	flying  int
 	conns   map[address]*socket // local is the host's port
 	listens map[uint32]chan *socket
@@ -54,6 +55,13 @@ func newStack(t testing.TB, o Options) *stack {
 	t.Cleanup(func() {
 		close(s.stop)
 		s.idle.Wait()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.over = true // whoever still has a socket has a dead one
+		for _, c := range s.conns {
+			c.reset = true
+		}
+		s.cond.Broadcast()
 	})
 	return s
 }
@@ -141,11 +149,16 @@ func (s *stack) socket(a address) *socket {
 }
 
 func (s *stack) sendPacket(c *socket, op uint16, flags uint32, data []byte) {
-	for s.flying == ringSize {
+	for s.flying == ringSize && !s.over {
 		s.mu.Unlock()
 		time.Sleep(time.Millisecond)
 		s.mu.Lock()
-		s.look()
+		if !s.over {
+			s.look()
+		}
+	}
+	if s.over {
+		return
 	}
 	h := header{src: guest, dst: hostCID, srcPort: c.addr.remote, dstPort: c.addr.local, len: uint32(len(data)), kind: Stream, op: op, flags: flags}
 	c.credit.tell(&h)
