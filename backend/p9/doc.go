@@ -68,10 +68,11 @@
 // Concurrent is called at any time, and never told that it was Renamed.
 //
 // A File may return any error: a Linux error number anywhere in it is what the driver gets,
-// else that of the sentinels of io/fs, else EIO. io.EOF is the end of a file. A panic becomes EIO,
-// is counted, and logged once a session. ReadVecAt, WriteVecAt and Close must not block for
-// longer than a regular file does; everything else may. Close is called once for each File that was handed
-// out, after its last call; that a File was handed out as the directory of another keeps it, too.
+// else that of the sentinels of io/fs, else EIO. io.EOF is the end of a file. A panic becomes
+// EIO, is counted, and logged once a session. ReadVecAt, WriteVecAt and Close must not block
+// for longer than a regular file does; everything else may. Close is called once for each File
+// that was handed out, after its last call; that a File was handed out as the directory of
+// another keeps it, too.
 //
 // Where a File is created, its owner is the n_uname of the Tattach that the fid comes from, and
 // p9.NoUID if there was none. SetAttr is also called for a file that was unlinked. Rename never

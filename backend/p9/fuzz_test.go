@@ -182,7 +182,8 @@ func FuzzFids(f *testing.F) {
 func TestHostileCrowd(t *testing.T) {
 	for seed := range uint64(6) {
 		fs := newMemFS()
-		fs.concurrent, fs.vectors = seed%3 == 1, seed%3 == 2
+		fs.concurrent, fs.vectors = seed == 1, seed == 2
+		fs.mixed, fs.contrary = seed >= 3, seed >= 4
 		fs.put("a/b/c", "data")
 		fs.put("f", "more data")
 		b := newBench(t, Options{Attacher: fs}).up()

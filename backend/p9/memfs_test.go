@@ -25,6 +25,8 @@ type memFS struct {
 
 	concurrent bool
 	vectors    bool
+	mixed      bool // files are Concurrent, and directories are not, or the other way round
+	contrary   bool
 
 	hold func(f *memFile, call string) // called within a method, without the lock
 }
@@ -138,7 +140,7 @@ func (m *memFS) file(n *inode, name string, parent *memFile) p9.File {
 	switch {
 	case m.vectors:
 		return vectorFile{concurrentFile{f}}
-	case m.concurrent:
+	case m.concurrent, m.mixed && n.mode.IsRegular() != m.contrary:
 		return concurrentFile{f}
 	}
 	return f

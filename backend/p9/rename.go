@@ -52,8 +52,8 @@ func (r *request) rename() error {
 		return err
 	}
 	defer to.put()
-	return f.inPlace(func(dir *fid, oldname string, free bool) error {
-		return r.move(dir, []byte(oldname), to, name, free && to.concurrent)
+	return f.inPlace(to, func(dir *fid, oldname string, free bool) error {
+		return r.move(dir, []byte(oldname), to, name, free)
 	})
 }
 
@@ -106,7 +106,7 @@ func (r *request) remove() error {
 	if f.file == nil || f.xattr.Load() != nil {
 		return linux.EINVAL
 	}
-	return f.inPlace(func(dir *fid, name string, _ bool) error {
+	return f.inPlace(f, func(dir *fid, name string, _ bool) error {
 		if err := dir.file.UnlinkAt(name, removeFlags(f)); err != nil {
 			return err
 		}
@@ -125,16 +125,21 @@ func removeFlags(f *fid) uint32 {
 }
 
 // inPlace calls fn with the directory of a fid and its name there, which stay so meanwhile:
-// nothing else runs beside it. Where all files are Concurrent (free) nobody can promise that,
-// so the name is tried once more: it has to lead to the same file.
-func (f *fid) inPlace(fn func(dir *fid, name string, free bool) error) error {
+// nothing else runs beside it. Where all files that are concerned, to among them, are Concurrent
+// (free), nobody can promise that, so the name is tried once more: it has to lead to the same
+// file.
+func (f *fid) inPlace(to *fid, fn func(dir *fid, name string, free bool) error) error {
 	t := &f.dev.tree
-	free := f.concurrent
+	dir, name, ok := t.place(f)
+	free := ok && f.concurrent && dir.concurrent && to.concurrent
 	if !free {
+		if ok {
+			dir.put()
+		}
 		t.global.Lock()
 		defer t.global.Unlock()
+		dir, name, ok = t.place(f)
 	}
-	dir, name, ok := t.place(f)
 	if !ok {
 		return linux.EINVAL
 	}
