@@ -1,7 +1,9 @@
 package uml
 
 import (
+	"context"
 	"errors"
+	"net"
 	"os"
 	"sync"
 	"syscall"
@@ -22,7 +24,7 @@ func TestUMLVsock(t *testing.T) {
 		ctx := within(t, patience)
 		v := l.visit(ctx, t, l.attach(t, l.rig, w.Device))
 		w.through(t, v, []part{
-			{"both ways", bothDial}, {"messages", messages}, {"half-close", halfClose}, {"refused", refused},
+			{"both ways", bothDial}, {"messages", messages}, {"half-close", halfClose}, {"refused", refused}, {"forwards", forwards},
 			{"slow host", slowHost}, {"slow guest", slowGuest},
 			{"many connections", func(t *testing.T, w *town, v visitor) { many(t, w, v, 1000) }}, {"much", much},
 		})
@@ -97,6 +99,38 @@ func refused(t *testing.T, w *town, v visitor) {
 	assert.ErrorIs(t, err, syscall.ECONNREFUSED)
 	_, err = w.DialSeqpacket(v.ctx, talk.PortEcho)
 	assert.ErrorIs(t, err, syscall.ECONNREFUSED)
+}
+
+// forwards leads from a TCP port of the host's to the guest, and from the guest to one.
+func forwards(t *testing.T, w *town, v visitor) {
+	in, err := net.Listen("tcp", "127.0.0.1:0")
+	assert.NilError(t, err)
+	ended := make(chan error, 1)
+	go func() { ended <- w.Forward(in, talk.PortAnswer) }()
+	c, err := net.Dial("tcp", in.Addr().String())
+	assert.NilError(t, err)
+	defer c.Close()
+	defer context.AfterFunc(v.ctx, func() { c.Close() })()
+	assert.NilError(t, talk.Ask(c.(*net.TCPConn), 'h', asked))
+	assert.NilError(t, in.Close())
+	assert.NilError(t, <-ended)
+
+	out, err := net.Listen("tcp", "127.0.0.1:0")
+	assert.NilError(t, err)
+	go func() {
+		c, err := out.Accept()
+		if err == nil {
+			err = errors.Join(talk.Answer(c.(*net.TCPConn)), c.Close())
+		}
+		ended <- err
+	}()
+	w.mux.Via(talk.PortForward, vsock.TCP(out.Addr().String()))
+	assert.NilError(t, v.do("ask", talk.VsockDo{Port: talk.PortForward, Bytes: asked}, nil))
+	assert.NilError(t, <-ended)
+	assert.NilError(t, out.Close())
+	var name string // nobody is there any more
+	assert.NilError(t, v.do("connect", talk.VsockDo{Port: talk.PortForward}, &name))
+	assert.Equal(t, name, "ECONNRESET")
 }
 
 // slowHost does not read at first, and then little at a time; others are not disturbed.

@@ -19,6 +19,7 @@ import (
 // town is a device and what listens at its ports on the host's side.
 type town struct {
 	*vsock.Device
+	mux     vsock.Mux
 	lazy    chan struct{} // gets a token for each connection to the lazy port that shall begin
 	ended   chan error    // how each connection to PortHold ended
 	drained chan float64  // seconds of each connection to PortDrain
@@ -36,7 +37,6 @@ const (
 
 func newTown() (*town, error) {
 	w := &town{lazy: make(chan struct{}), ended: make(chan error, 64), drained: make(chan float64, 1)}
-	var mux vsock.Mux
 	for port, serve := range map[uint32]func(*vsock.Conn) error{
 		talk.PortEcho:   echo,
 		talk.PortAnswer: func(c *vsock.Conn) error { return talk.Answer(c) },
@@ -58,10 +58,10 @@ func newTown() (*town, error) {
 		},
 		talk.PortCallBack: w.callBack,
 	} {
-		mux.Handle(port, func(c net.Conn) { w.serve(port, serve, c.(*vsock.Conn)) })
+		w.mux.Handle(port, func(c net.Conn) { w.serve(port, serve, c.(*vsock.Conn)) })
 	}
 	var err error
-	if w.Device, err = vsock.New(vsock.Options{CID: guestCID, Router: &mux, Window: hostWindow}); err != nil {
+	if w.Device, err = vsock.New(vsock.Options{CID: guestCID, Router: &w.mux, Window: hostWindow}); err != nil {
 		return nil, err
 	}
 	messages, err := w.ListenSeqpacket(talk.PortMessages)

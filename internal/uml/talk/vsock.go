@@ -27,6 +27,7 @@ const (
 	PortNobody               // nobody listens
 	PortPour                 // Pour
 	PortDrain                // Drain
+	PortForward              // the host only: what a test leads there
 	PortCallBack             // the host only: Ask the guest's PortAnswer, and write what came of it
 )
 
