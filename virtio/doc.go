@@ -42,8 +42,10 @@
 // into memory of the device's own first: a session can end while they are awaited.
 //
 // Where a request itself may take long, that of a file system, [Queue.HandleParallel] gives each
-// chain a goroutine. System calls straight into the driver's memory go through Fill and Drain of
-// the [vring.Chain], as long as they are bounded.
+// chain a goroutine; where one request can call another off, [Queue.HandleBegun] shows them in
+// order first, [Queue.Drop] gives back what was called off, and [Queue.Finish] what was answered
+// before. System calls straight into the driver's memory go through Fill and Drain of the
+// [vring.Chain], as long as they are bounded.
 //
 // There is no code for resets. When the session is over its context is done, Next returns, and
 // every access to the driver's memory fails; the device only has to return. What the driver can

@@ -14,7 +14,8 @@ import (
 //
 // When ctx or the session ends it returns without waiting for an fn that is still inside; a
 // chain of an ended session answers that one with vring.ErrShut. A panic in fn ends the
-// session. Of the queue's other methods only Drop and those that anyone may call go with it.
+// session. Of the queue's other methods only Finish, Drop and those that anyone may call go with
+// it.
 func (q *Queue) HandleParallel(ctx context.Context, fn func(*vring.Chain) error) error {
 	return q.HandleBegun(ctx, nil, fn)
 }
