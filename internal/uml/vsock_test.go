@@ -25,7 +25,7 @@ func TestUMLVsock(t *testing.T) {
 		v := l.visit(ctx, t, l.attach(t, l.rig, w.Device))
 		w.through(t, v, []part{
 			{"both ways", bothDial}, {"messages", messages}, {"half-close", halfClose}, {"refused", refused}, {"forwards", forwards},
-			{"slow host", slowHost}, {"slow guest", slowGuest},
+			{"last words", lastWords}, {"slow host", slowHost}, {"slow guest", slowGuest},
 			{"many connections", func(t *testing.T, w *town, v visitor) { many(t, w, v, 1000) }}, {"much", much},
 		})
 		v.leave(t)
@@ -88,6 +88,16 @@ func halfClose(t *testing.T, w *town, v visitor) {
 	assert.NilError(t, v.do("answer", talk.VsockDo{Port: talk.PortAsk}, nil))
 	assert.NilError(t, w.ask(v.ctx, talk.PortAnswer, asked))
 	assert.NilError(t, w.with(v.ctx, talk.PortAsk, func(c *vsock.Conn) error { return talk.Answer(c) }))
+}
+
+// lastWords has each side write and close at once: the other still gets everything.
+func lastWords(t *testing.T, w *town, v visitor) {
+	w.drain = 200_000
+	for range 20 {
+		assert.NilError(t, v.do("pour", talk.VsockDo{Port: talk.PortDrain, Bytes: w.drain}, nil))
+		<-w.drained
+		assert.NilError(t, v.do("drain", talk.VsockDo{Port: talk.PortPour, Bytes: w.drain}, nil))
+	}
 }
 
 // refused has each side connect to where nobody is.
