@@ -186,7 +186,7 @@ func BenchmarkVsockStream(b *testing.B) {
 			p, c := newPeer(b, Options{}, uint64(n))
 			var total atomic.Int64
 			go upHost(c, n, &total)
-			p.upload(1<<20, n) // the window has grown, the memory is there
+			p.upload(4<<20, n) // the window has grown, the memory is there
 			b.SetBytes(int64(n))
 			b.ReportAllocs()
 			b.ResetTimer()
@@ -232,6 +232,31 @@ func benchPipe(b *testing.B, n int) {
 	}
 	r.Close()
 	w.Close()
+}
+
+// BenchmarkVsockJoin is one stream to a unix socket of the host's.
+func BenchmarkVsockJoin(b *testing.B) {
+	path := b.TempDir() + "/host"
+	ln, err := net.Listen("unix", path+"_80")
+	assert.NilError(b, err)
+	defer ln.Close()
+	go func() {
+		host, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer host.Close()
+		buf := make([]byte, benchPacket)
+		for err == nil {
+			_, err = host.Read(buf)
+		}
+	}()
+	p := newRoutedPeer(b, Options{Router: UnixRouter(path)}, benchPacket)
+	p.upload(4<<20, benchPacket)
+	b.SetBytes(benchPacket)
+	b.ReportAllocs()
+	b.ResetTimer()
+	p.upload(benchPacket*b.N, benchPacket)
 }
 
 // BenchmarkVsockRequest is a request and its answer, 64 bytes each.

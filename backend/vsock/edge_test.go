@@ -229,6 +229,42 @@ func TestJoinPassesOnResets(t *testing.T) {
 	gone(t, s.vsock)
 }
 
+// What the driver wrote before it closed reaches the host in whole, though the driver takes no
+// more of what the host has to say.
+func TestJoinDeliversLastWords(t *testing.T) {
+	path := t.TempDir() + "/vsock"
+	ln, err := net.Listen("unix", path+"_1")
+	assert.NilError(t, err)
+	defer ln.Close()
+	s := newStack(t, Options{Router: UnixRouter(path)})
+	g, err := s.dial(1)
+	assert.NilError(t, err)
+	h, err := ln.Accept()
+	assert.NilError(t, err)
+	go func() {
+		h.Write(make([]byte, 8<<20)) // the driver reads nothing of this
+		h.(*net.UnixConn).CloseWrite()
+	}()
+	const size = 300_000 // more than a socket's buffer
+	_, err = g.Write(make([]byte, size))
+	assert.NilError(t, err)
+	assert.NilError(t, g.Close())
+	for late := time.Now().Add(watchdog); ; time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		over := g.(*socket).reset
+		s.mu.Unlock()
+		if over {
+			break
+		}
+		assert.Assert(t, time.Now().Before(late))
+	}
+	n, err := io.Copy(io.Discard, struct{ io.Reader }{h})
+	assert.Check(t, err)
+	assert.Equal(t, n, int64(size))
+	h.Close()
+	gone(t, s.vsock)
+}
+
 // A driver that goes takes the host's ends with it, also where nobody reads.
 func TestJoinEndsWithTheDriver(t *testing.T) {
 	bubble(t, func(t *testing.T) {

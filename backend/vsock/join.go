@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 
 	hostvsock "github.com/mdlayher/vsock"
 	"golang.org/x/sys/unix"
@@ -15,6 +16,9 @@ import (
 // one, half-closes included, until both directions are over; then it closes both. Streams
 // only, unless the other one has messages, too. It is what a [Router] returns, or is called
 // with a connection that was dialled; it returns when nothing more comes from host.
+//
+// A host that still talks when the driver has closed has [Options].Linger to read what the driver
+// said last.
 //
 // A connection without traffic costs one goroutine, and no buffer if host is a socket of package
 // net. A host that does not read fills the window of its own connection, and nothing else. A
@@ -36,6 +40,7 @@ type joint struct {
 	draining    bool
 	toHostOver  bool
 	toGuestOver bool
+	hostEnded   bool // nothing more comes from it
 
 	drain   func() // made once: a go statement on it allocates nothing
 	vec     net.Buffers
@@ -161,8 +166,10 @@ func (j *joint) toGuest() {
 			c.CloseWrite()
 		}
 		c.mu.Lock()
-		// A driver that will read no more may go on to write; anything else is the end.
-		half := err == io.EOF || errors.Is(err, errPipe) && c.phase != done
+		j.hostEnded = err == io.EOF
+		// A driver that will read no more may go on to write, or what it wrote may still be on its
+		// way; anything else is the end.
+		half := err == io.EOF || errors.Is(err, errPipe)
 		j.over(&j.toGuestOver)
 		if !half {
 			j.close(true)
@@ -261,10 +268,16 @@ func (j *joint) over(direction *bool) {
 
 // close ends both connections, with a reset where something went wrong. Callers hold c.mu.
 func (j *joint) close(broken bool) {
+	hostEnded := j.hostEnded
 	j.closing.Do(func() {
-		go func() { // a Close of the host's may wait, and c.mu is held
-			if tcp, ok := j.host.(*net.TCPConn); ok && broken {
-				tcp.SetLinger(0)
+		go func() { // it may wait, and c.mu is held
+			switch {
+			case broken:
+				if tcp, ok := j.host.(*net.TCPConn); ok {
+					tcp.SetLinger(0)
+				}
+			case !hostEnded:
+				j.hearOut()
 			}
 			j.host.Close()
 			if broken {
@@ -274,4 +287,15 @@ func (j *joint) close(broken bool) {
 			}
 		}()
 	})
+}
+
+// hearOut lets a host that is still talking read to the end: a socket that is closed with
+// something unread may take with it what is on the way to the host.
+func (j *joint) hearOut() {
+	j.host.SetReadDeadline(time.Now().Add(j.c.d.opts.Linger))
+	b := j.c.in.stock.get(minBuffer)
+	defer j.c.in.stock.put(b)
+	for err := error(nil); err == nil; {
+		_, err = j.host.Read(b)
+	}
 }

@@ -168,7 +168,7 @@ func (d *Device) Serve(ctx context.Context, s *virtio.Session) error {
 func (d *Device) begin(s *virtio.Session) *life {
 	f := s.Features()
 	l := &life{
-		d: d, session: s, log: s.Log(), cid: d.CID(),
+		d: d, session: s, log: s.Log(),
 		stream:    f.Has(FeatureStream) || !f.Has(FeatureNoImpliedStream),
 		seqpacket: f.Has(FeatureSeqpacket),
 		conns:     make(map[address]*Conn),
@@ -185,8 +185,9 @@ func (d *Device) begin(s *virtio.Session) *life {
 		poke(l.moved)
 	}
 	d.mu.Lock()
+	defer d.mu.Unlock()
+	l.cid = d.cid
 	d.life = l
-	d.mu.Unlock()
 	return l
 }
 
