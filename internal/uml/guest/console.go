@@ -70,7 +70,8 @@ func login() error {
 	return err
 }
 
-// resizes says the size of the window n times: as it is, and each time it changed.
+// resizes says the size of the window n times: as it is, and each time it changed. The kernel
+// learns how it is from an interrupt, which a whole login may overtake.
 func resizes(g *guest, n int) error {
 	f, err := os.OpenFile(consoleFile, os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -80,19 +81,27 @@ func resizes(g *guest, n int) error {
 	changed := make(chan os.Signal, 1)
 	signal.Notify(changed, unix.SIGWINCH)
 	defer signal.Stop(changed)
-	for i := range n {
-		if i > 0 {
-			<-changed
-		}
+	var said talk.Size
+	for {
 		w, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 		if err != nil {
 			return os.NewSyscallError("TIOCGWINSZ", err)
 		}
-		if err := g.say("size", talk.Size{Cols: w.Col, Rows: w.Row}); err != nil {
-			return err
+		if now := (talk.Size{Cols: w.Col, Rows: w.Row}); now != said {
+			if err := g.say("size", now); err != nil {
+				return err
+			}
+			said = now
+			if n--; n == 0 {
+				return nil
+			}
+		}
+		select {
+		case <-changed:
+		case <-time.After(20 * time.Second):
+			return fmt.Errorf("the window's size stays %v", said)
 		}
 	}
-	return nil
 }
 
 // bothWays sends n bytes and receives as many, at the same time.
