@@ -6,7 +6,8 @@
 // either memory layout; [Device.Start] brings it up in one of the deployed dialects; a
 // [Queue] carries requests: [Queue.Do] waits for the answer, [Queue.Submit] does not. Buffers
 // are copied through memory inside the window (bounce buffers) unless they are a [Buffer] of
-// it. [RNG] (an io.Reader) and [Console] (an io.ReadWriteCloser) stand on top.
+// it. [RNG] (an io.Reader), [Console] (an io.ReadWriter), [P9] (a connection for a 9P client) and
+// [Vsock] (which dials and listens) stand on top.
 //
 // Devices of hvl-v2, a page each behind a directory (docs/hvl-v2.md), are found by the same calls,
 // beside legacy ones or alone ([Window.Page] takes a page that no directory names), and Start,

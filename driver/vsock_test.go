@@ -361,3 +361,23 @@ func echoes(t testing.TB, c net.Conn) {
 	assert.NilError(t, err)
 	assert.DeepEqual(t, got, said)
 }
+
+// What is sent and received makes no garbage, on either side.
+func TestVsock_Allocs(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	r := newVsockRig(t, mmio.Modern)
+	r.router.Handle(7, mirror)
+	c := r.up(7)
+	assert.NilError(t, c.SetDeadline(time.Time{}))
+	out, in := make([]byte, 10_000), make([]byte, 10_000)
+	none(t, "echo", func() {
+		if _, err := c.Write(out); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, in); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
