@@ -143,6 +143,7 @@ func (p *parallel) take(c *vring.Chain) bool {
 					p.begin(c)
 				}
 				p.lookAhead()
+				p.Flush() // of chains that were refused before; an error comes again
 				return true
 			}
 			err = p.rest()

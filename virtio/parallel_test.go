@@ -257,3 +257,36 @@ func TestHandleParallel_Storm(t *testing.T) {
 		assert.NilError(t, err)
 	}
 }
+
+// A chain that is refused comes back at once, also if the one behind it takes long and another
+// worker waits for a kick.
+func TestHandleParallel_RefusedBeforeBlocked(t *testing.T) {
+	b := newHeld()
+	r := up(t, b, virtiotest.Options{QueueSize: 16})
+	q := r.Queue(0)
+	d, _ := pingPong(r.Memory)
+	var holds []*hold
+	for head := uint16(0); head < 4; head += 2 { // three workers: all idle when both are done
+		q.Chain(head, d...)
+		q.Ring.Offer(head)
+		r.Device.Kick()
+		holds = append(holds, b.next(t))
+	}
+	for _, h := range holds {
+		close(h.answer)
+	}
+	used := func(n uint16) {
+		t.Helper()
+		eventually(t, r, "completion", func() bool { return q.UsedIdx() == n })
+	}
+	used(2)
+	q.Chain(8, vringtest.Readable(^uint64(0)-100, 4))
+	q.Chain(10, d...)
+	q.Ring.Offer(8, 10)
+	r.Device.Kick()
+	h := b.next(t)
+	assert.Equal(t, h.c.Head(), uint16(10))
+	used(3)
+	close(h.answer)
+	used(4)
+}
