@@ -40,6 +40,9 @@ func (r *request) read() error {
 	}
 	defer f.put()
 	n := uint64(r.limit(count, readSize))
+	if n == 0 && count > 0 { // no data would mean the end of the file
+		return linux.ENOBUFS
+	}
 	if x := f.xattr.Load(); x != nil {
 		return r.readXattr(x, off, n)
 	}

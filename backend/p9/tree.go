@@ -254,12 +254,12 @@ func (t *tree) move(from *pathNode, oldname []byte, to *fid, newname []byte) (te
 			return nil, nil
 		}
 	}
-	n.name = string(newname)
-	if to.node.deleted {
+	if to.node.deleted { // its fids may be below those of n: nothing may hold on to them
 		n.doom()
-	} else {
-		t.enter(to.node, n)
+		return nil, nil
 	}
+	n.name = string(newname)
+	t.enter(to.node, n)
 	for f := n.fids; f != nil; f = f.next {
 		if f.parent != nil {
 			old = append(old, f.parent)

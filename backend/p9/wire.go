@@ -61,7 +61,7 @@ var minReply = [256]uint8{
 	msgTstatfs: 67, msgTlopen: 24, msgTlcreate: 24, msgTsymlink: 20, msgTmknod: 20, msgTrename: 7,
 	msgTreadlink: 9, msgTgetattr: 160, msgTsetattr: 7, msgTxattrwalk: 15, msgTxattrcreate: 7,
 	msgTreaddir: readSize, msgTfsync: 7, msgTlock: 8, msgTgetlock: 30, msgTlink: 7, msgTmkdir: 20,
-	msgTrenameat: 7, msgTunlinkat: 7, msgTversion: 13, msgTattach: 20, msgTflush: 7, msgTwalk: 9,
+	msgTrenameat: 7, msgTunlinkat: 7, msgTversion: 21, msgTattach: 20, msgTflush: 7, msgTwalk: 9,
 	msgTread: readSize, msgTwrite: 11, msgTclunk: 7, msgTremove: 7,
 }
 

@@ -1,0 +1,52 @@
+package p9
+
+import (
+	"testing"
+
+	"github.com/hugelgupf/p9/linux"
+	"gotest.tools/v3/assert"
+)
+
+// TestP9_05_NothingMadeUntold has answers of variable size that do not fit: what they would have
+// told of is not made, and not lost.
+func TestP9_05_NothingMadeUntold(t *testing.T) {
+	fs := newMemFS()
+	fs.put("dir/file", "data")
+	b := newBench(t, Options{Attacher: fs}).up()
+	refused := func(room int, in []byte) {
+		t.Helper()
+		b.offer(in, room)
+		a := read9(t, b.next().out)
+		assert.Equal(t, a.typ, uint8(msgRlerror))
+		assert.Equal(t, a.u32(), uint32(linux.ENOBUFS))
+	}
+	refused(34, msg(msgTwalk, 1, 0, 1, uint16(2), "dir", "file"))
+	b.fails(linux.EBADF, msgTgetattr, 1, uint64(1))
+	refused(34, msg(msgTwalk, 1, 0, 0, uint16(2), "dir", "file")) // nor is fid 0 another file
+	b.must(msgTwalk, 0, 1, uint16(2), "dir", "file")
+	b.must(msgTlopen, 1, 0)
+	refused(11, msg(msgTread, 1, 1, uint64(0), 10)) // no data would mean the end of the file
+	refused(20, msg(msgTversion, noTag, uint32(8192), dialect))
+	b.must(msgTgetattr, 1, uint64(1))
+}
+
+// TestRenamedIntoItsChild is a directory that was moved into one that had been its own child: what
+// is known of names is behind, but neither of the two may hold the other for ever.
+func TestRenamedIntoItsChild(t *testing.T) {
+	fs := newMemFS()
+	fs.concurrent = true
+	fs.put("a/b/f", "")
+	b := newBench(t, Options{Attacher: fs}).up()
+	b.must(msgTwalk, 0, 1, uint16(1), "a")
+	b.must(msgTwalk, 1, 2, uint16(1), "b")
+	// The host puts an empty directory in place of b, and b elsewhere.
+	fs.mu.Lock()
+	dir := fs.root.children["a"]
+	fs.root.children["c"], dir.children["b"] = dir.children["b"], fs.inode(dir.mode)
+	fs.mu.Unlock()
+	b.must(msgTunlinkat, 1, "b", 0x200)
+	b.must(msgTrenameat, 0, "a", 2, "x")
+	b.s.end()
+	assert.Equal(t, b.dev.Stats().Files, int64(0))
+	assert.Equal(t, fs.live, 0)
+}
