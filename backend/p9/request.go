@@ -106,9 +106,13 @@ func (r *request) pending() bool {
 	return st == busy || st == private
 }
 
-// enter lets others call the request off, until commit.
+// enter lets others call the request off, until commit. Once the session has ended nobody will:
+// then it does so itself.
 func (r *request) enter() {
 	r.state.Store(private)
+	if s := r.session; s.ended.Load() {
+		s.abandon(r)
+	}
 	r.tell()
 }
 

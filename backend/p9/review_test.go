@@ -1,10 +1,13 @@
 package p9
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/hugelgupf/p9/linux"
 	"gotest.tools/v3/assert"
+
+	"github.com/hypervisorless/virtio/vring"
 )
 
 // TestP9_05_NothingMadeUntold has answers of variable size that do not fit: what they would have
@@ -49,4 +52,50 @@ func TestRenamedIntoItsChild(t *testing.T) {
 	b.s.end()
 	assert.Equal(t, b.dev.Stats().Files, int64(0))
 	assert.Equal(t, fs.live, 0)
+}
+
+// slowMessage is one whose second Write, the first one of data, waits.
+type slowMessage struct {
+	*plain
+	writes  int
+	arrived chan struct{}
+	release chan struct{}
+}
+
+func (m *slowMessage) Write(p []byte) (int, error) {
+	if m.writes++; m.writes == 2 {
+		m.arrived <- struct{}{}
+		<-m.release
+	}
+	return m.plain.Write(p)
+}
+
+// TestEndWhileBusy counts a call that begins when the session has been over for a moment among
+// those that nobody waits for: MaxStuck bounds them all.
+func TestEndWhileBusy(t *testing.T) {
+	fs := newMemFS()
+	fs.put("slow", strings.Repeat("x", 2*bounceSize))
+	slow := newBlocker(fs, "slow", "ReadAt")
+	b := newBench(t, Options{Attacher: fs}).up()
+	b.must(msgTwalk, 0, 1, uint16(1), "slow")
+	b.must(msgTlopen, 1, 0)
+	m := &slowMessage{
+		plain:   &plain{in: msg(msgTread, 5, 1, uint64(0), 2*bounceSize), out: make([]byte, 0, 3*bounceSize)},
+		arrived: make(chan struct{}), release: make(chan struct{}),
+	}
+	s := b.s
+	s.begin(m)
+	served := make(chan error)
+	go func() { served <- s.serve(m) }()
+	<-slow.arrived
+	slow.release <- struct{}{}
+	<-m.arrived // between two calls
+	s.end()
+	close(m.release)
+	<-slow.arrived
+	assert.Equal(t, b.dev.Stats().Stuck, int64(1))
+	close(slow.release)
+	assert.ErrorIs(t, <-served, vring.ErrShut)
+	assert.Equal(t, b.dev.Stats().Stuck, int64(0))
+	b.begin()
 }

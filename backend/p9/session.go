@@ -3,6 +3,7 @@ package p9
 import (
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -56,6 +57,8 @@ type session struct {
 	table   *table        // since the last Tversion; nil before the first
 	msize   uint32
 	logged  bool // a panic
+
+	ended atomic.Bool // over, for those without the lock
 }
 
 func newSession(d *Device, ring carrier, log *slog.Logger, resumed bool) *session {
@@ -142,12 +145,10 @@ func (s *session) end() {
 	s.mu.Lock()
 	s.over = true
 	table := s.table
-	s.running++ // the files that are closed
+	s.running++         // the files that are closed
+	s.ended.Store(true) // before the look at the states: see enter
 	for _, r := range s.tags {
-		if r.state.CompareAndSwap(private, dropped) {
-			s.dev.flushed.Add(1)
-			s.dev.stuck.Add(1)
-		}
+		s.abandon(r)
 	}
 	s.mu.Unlock()
 	go func() {
@@ -165,6 +166,14 @@ func (s *session) end() {
 	case <-s.quiet:
 	case <-patience.C:
 		s.log.Warn("9p: calls of files outlive their session", "stuck", s.dev.stuck.Load())
+	}
+}
+
+// abandon calls off a request whose message is worth nothing any more, unless it is busy.
+func (s *session) abandon(r *request) {
+	if r.state.CompareAndSwap(private, dropped) {
+		s.dev.flushed.Add(1)
+		s.dev.stuck.Add(1)
 	}
 }
 
