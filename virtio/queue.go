@@ -165,6 +165,7 @@ func (q *Queue) Flush() error {
 	notify, err := q.ring.Publish()
 	if notify {
 		q.count.Notified++
+		q.shared.store(&q.count) // a queue that waits for the host does not wait in Next
 		q.session.dev.transport.NotifyUsed(q.index)
 	}
 	return err

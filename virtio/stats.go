@@ -65,7 +65,8 @@ func (s *queueCounters) store(c *QueueStats) {
 	s.waits.Store(c.Waits)
 }
 
-// Stats is a snapshot of the counters, as of the owner's last wait or at most 32 chains ago.
+// Stats is a snapshot of the counters, as of the last notification or the owner's last wait, or at
+// most 32 chains ago.
 func (q *Queue) Stats() QueueStats {
 	return QueueStats{
 		Size:     q.Size(),
