@@ -7,7 +7,9 @@ import (
 	"github.com/hugelgupf/p9/linux"
 	"gotest.tools/v3/assert"
 
+	"github.com/hypervisorless/virtio/virtio/virtiotest"
 	"github.com/hypervisorless/virtio/vring"
+	"github.com/hypervisorless/virtio/vring/vringtest"
 )
 
 // TestP9_05_NothingMadeUntold has answers of variable size that do not fit: what they would have
@@ -98,4 +100,39 @@ func TestEndWhileBusy(t *testing.T) {
 	assert.ErrorIs(t, <-served, vring.ErrShut)
 	assert.Equal(t, b.dev.Stats().Stuck, int64(0))
 	b.begin()
+}
+
+// TestDRV_41_HugeVector has a message, and then its answer, in buffers of one byte each.
+func TestDRV_41_HugeVector(t *testing.T) {
+	const n = 200
+	tree, err := Dir(t.TempDir(), DirOptions{})
+	assert.NilError(t, err)
+	t.Cleanup(func() { tree.Close() })
+	d := newDriver(t, Options{Attacher: tree}, virtiotest.Options{QueueSize: 256, Buffers: 4 << 20})
+	d.up()
+	d.must(msgTwalk, 0, 1, uint16(0))
+	d.must(msgTlcreate, 1, "file", 2, 0644, 0)
+	text := make([]byte, n)
+	for i := range text {
+		text[i] = byte(i * i)
+	}
+	crumbs := func(in []byte, room int) []byte {
+		t.Helper()
+		var c []vringtest.Desc
+		for i := range in {
+			c = append(c, vringtest.Readable(d.Memory.Buffer(in[i:i+1]), 1))
+		}
+		out := d.Memory.Alloc(uint64(room), 1)
+		for i := range room {
+			c = append(c, vringtest.Writable(out+uint64(i), 1))
+		}
+		d.Queue(0).Offer(c...)
+		e, err := d.Queue(0).Wait()
+		assert.NilError(t, err)
+		return d.Memory.Read(out, uint64(e.Len))
+	}
+	out := crumbs(msg(msgTwrite, 7, 1, uint64(0), n, text), 11)
+	assert.DeepEqual(t, out, msg(msgTwrite+1, 7, n))
+	out = crumbs(msg(msgTread, 8, 1, uint64(0), n), 11+n)
+	assert.DeepEqual(t, out, msg(msgTread+1, 8, n, text))
 }
