@@ -32,7 +32,8 @@ type DirOptions struct {
 
 	// MaxOpen bounds the export's file descriptors: one for each File, and one more for each
 	// that was opened. Beyond, calls fail with ENFILE. 0 is half of what the process may have
-	// (RLIMIT_NOFILE when Dir is called), at most 65536.
+	// (RLIMIT_NOFILE when Dir is called), at most 65536, for all exports together that say 0: the
+	// other half is not the drivers' to use up.
 	MaxOpen int
 }
 
@@ -64,6 +65,7 @@ type Export struct {
 	uids     idMap
 	gids     idMap
 	max      int64
+	shared   bool         // max is for all that are shared
 	open     atomic.Int64 // descriptors, root's not among them
 	closed   atomic.Bool
 }
@@ -101,7 +103,7 @@ func Dir(path string, o DirOptions) (*Export, error) {
 	if x.max < 0 {
 		return nil, fmt.Errorf("p9: export of %s: at most %d descriptors", path, x.max)
 	}
-	if x.max == 0 {
+	if x.shared = x.max == 0; x.shared {
 		var limit unix.Rlimit
 		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 			return nil, fmt.Errorf("p9: export of %s: %w", path, err)
@@ -159,18 +161,33 @@ func (x *Export) Close() error {
 	return unix.Close(x.root)
 }
 
+// together counts the descriptors of all exports that are shared.
+var together atomic.Int64
+
 // reserve makes room for a descriptor that is about to be opened.
 func (x *Export) reserve() error {
-	if x.open.Add(1) > x.max {
-		x.open.Add(-1)
+	n := x.open.Add(1)
+	if x.shared {
+		n = together.Add(1)
+	}
+	if n > x.max {
+		x.unreserve()
 		return unix.ENFILE
 	}
 	return nil
 }
 
+// unreserve is for one that was not opened, or closed.
+func (x *Export) unreserve() {
+	x.open.Add(-1)
+	if x.shared {
+		together.Add(-1)
+	}
+}
+
 // shut closes a descriptor that reserve made room for.
 func (x *Export) shut(fd int) error {
-	x.open.Add(-1)
+	x.unreserve()
 	return unix.Close(fd)
 }
 
@@ -185,7 +202,7 @@ func (x *Export) handle(get func() (int, error)) (*dirFile, unix.Stat_t, error) 
 		fd, err = get()
 	}
 	if err != nil {
-		x.open.Add(-1)
+		x.unreserve()
 		return nil, st, err
 	}
 	if err := unix.Fstat(fd, &st); err != nil {

@@ -60,7 +60,7 @@ func (f *dirFile) reopen(flags int) (int, error) {
 			continue
 		}
 		if err != nil {
-			f.x.open.Add(-1)
+			f.x.unreserve()
 			return -1, err
 		}
 		return fd, nil

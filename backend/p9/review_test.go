@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/hugelgupf/p9/linux"
+	"golang.org/x/sys/unix"
 	"gotest.tools/v3/assert"
 
 	"github.com/hypervisorless/virtio/virtio/virtiotest"
@@ -135,4 +136,22 @@ func TestDRV_41_HugeVector(t *testing.T) {
 	assert.DeepEqual(t, out, msg(msgTwrite+1, 7, n))
 	out = crumbs(msg(msgTread, 8, 1, uint64(0), n), 11+n)
 	assert.DeepEqual(t, out, msg(msgTread+1, 8, n, text))
+}
+
+// TestDirTogether has two exports without a bound of their own: neither can use up what both leave
+// to the rest of the process.
+func TestDirTogether(t *testing.T) {
+	a, b := export(t, t.TempDir(), DirOptions{}), export(t, t.TempDir(), DirOptions{})
+	before := together.Load()
+	a.x.max, b.x.max = before+2, before+2
+	for _, s := range []*share{a, b} {
+		f, err := s.x.Attach()
+		assert.NilError(t, err)
+		defer f.Close()
+	}
+	_, err := a.x.Attach()
+	refused(t, err, unix.ENFILE)
+	_, err = b.x.Attach()
+	refused(t, err, unix.ENFILE)
+	assert.Equal(t, together.Load(), before+2)
 }
