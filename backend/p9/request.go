@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 
@@ -205,7 +206,7 @@ func (r *request) admit() error {
 	case r.table == nil:
 		return linux.EPROTO
 	case r.typ == msgTclunk: // never makes it worse
-	case s.dev.stuck.Load() >= int64(s.dev.opts.MaxStuck):
+	case s.dev.crowded():
 		return linux.EAGAIN
 	}
 	n := r.size - headerSize
@@ -223,6 +224,18 @@ func (r *request) admit() error {
 	r.in = decoder{b: b}
 	r.enter()
 	return nil
+}
+
+// crowded tells whether too many calls hang that were given up. Some may only have had no turn yet
+// to notice that they were.
+func (d *Device) crowded() bool {
+	for range 100 {
+		if d.stuck.Load() < int64(d.opts.MaxStuck) {
+			return false
+		}
+		runtime.Gosched()
+	}
+	return true
 }
 
 // answer writes what is in out.
