@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hypervisorless/virtio/internal/uml/talk"
+	"golang.org/x/sys/unix"
 )
 
 // Say tells the job something that it waits for.
@@ -53,16 +55,35 @@ func (g *Guest) Wait(ctx context.Context) error {
 
 // next returns what the guest says next.
 func (g *Guest) next(ctx context.Context) (talk.Message, error) {
-	select {
-	case m, ok := <-g.in:
-		if !ok {
-			<-g.ended
-			return m, g.withLog(fmt.Errorf("the guest has ended: %w", cmp.Or(g.err, errSilent)))
+	nudge := time.NewTicker(time.Second)
+	defer nudge.Stop()
+	for {
+		select {
+		case m, ok := <-g.in:
+			if !ok {
+				<-g.ended
+				return m, g.withLog(fmt.Errorf("the guest has ended: %w", cmp.Or(g.err, errSilent)))
+			}
+			return m, nil
+		case <-nudge.C:
+			g.nudge()
+		case <-ctx.Done():
+			return talk.Message{}, g.withLog(context.Cause(ctx))
 		}
-		return m, nil
-	case <-ctx.Done():
-		return talk.Message{}, g.withLog(context.Cause(ctx))
 	}
+}
+
+// nudge sends an empty line, which nobody takes for a message. On a busy machine User-Mode Linux
+// now and then overlooks what came over its serial line, until more comes.
+func (g *Guest) nudge() {
+	raw, err := g.line.SyscallConn()
+	if err != nil {
+		return // the guest has ended
+	}
+	_ = raw.Write(func(fd uintptr) bool {
+		_ = unix.Send(int(fd), []byte{'\n'}, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) // full is enough to read, too
+		return true
+	})
 }
 
 // errSilent is a guest that switched itself off without a word.

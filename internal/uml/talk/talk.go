@@ -74,13 +74,16 @@ func Write(w io.Writer, name string, value any) error {
 	return err
 }
 
-// Read reads what the other says, until it says no more.
+// Read reads what the other says, until it says no more. Empty lines say nothing.
 func Read(r io.Reader, got func(Message)) error {
 	b := bufio.NewReader(r)
 	for {
 		line, err := b.ReadBytes('\n')
 		if err != nil {
 			return err
+		}
+		if len(line) == 1 {
+			continue
 		}
 		var m Message
 		if err := json.Unmarshal(line, &m); err != nil {
