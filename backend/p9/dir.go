@@ -27,7 +27,8 @@ type DirOptions struct {
 
 	// UIDs and GIDs translate between the driver's numbers, Squash's among them, and the
 	// host's. Empty, they are the same. With a map, the owner of a host's file outside it
-	// appears as 65534, and a number of the driver's outside it is refused with EINVAL.
+	// appears as 65534, and a number of the driver's outside it is refused with EINVAL, none at
+	// all among them.
 	UIDs, GIDs []IDRange
 
 	// MaxOpen bounds the export's file descriptors: one for each File, and one more for each

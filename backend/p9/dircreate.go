@@ -95,20 +95,21 @@ func (f *dirFile) finish(st *unix.Stat_t, uid, gid int, perm p9.FileMode) error 
 	return unix.Fstat(f.fd, st)
 }
 
-// creator returns the host's numbers for the owner of a new file, -1 for the process's own.
+// creator returns the host's numbers for the owner of a new file, -1 for the process's own: that one
+// is in no map.
 func (x *Export) creator(uid p9.UID, gid p9.GID) (u, g int, err error) {
 	if x.squash != nil {
 		uid, gid = p9.UID(x.squash.UID), p9.GID(x.squash.GID)
 	}
 	u, g = -1, -1
-	if uid != p9.NoUID {
+	if uid != p9.NoUID || len(x.uids) > 0 {
 		host, ok := x.uids.toHost(uint32(uid))
 		if !ok {
 			return 0, 0, unix.EINVAL
 		}
 		u = int(host)
 	}
-	if gid != p9.NoGID {
+	if gid != p9.NoGID || len(x.gids) > 0 {
 		host, ok := x.gids.toHost(uint32(gid))
 		if !ok {
 			return 0, 0, unix.EINVAL

@@ -1,10 +1,12 @@
 package p9
 
 import (
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/hugelgupf/p9/linux"
+	"github.com/hugelgupf/p9/p9"
 	"golang.org/x/sys/unix"
 	"gotest.tools/v3/assert"
 
@@ -154,4 +156,28 @@ func TestDirTogether(t *testing.T) {
 	_, err = b.x.Attach()
 	refused(t, err, unix.ENFILE)
 	assert.Equal(t, together.Load(), before+2)
+}
+
+// TestP9_08_DirIDMapNobody is a driver that names no owner: with a map it would get the process's
+// own, which is outside of it, and could make programs that are setuid to that.
+func TestP9_08_DirIDMapNobody(t *testing.T) {
+	asRoot(t)
+	ids := []IDRange{{Guest: 0, Host: 100000, Count: 1000}}
+	s := export(t, scratch(t), DirOptions{UIDs: ids, GIDs: ids})
+	for _, owner := range []struct {
+		uid p9.UID
+		gid p9.GID
+	}{{p9.NoUID, 0}, {0, p9.NoGID}, {p9.NoUID, p9.NoGID}} {
+		_, _, _, err := s.root.Create("new", p9.ReadWrite, 0o4755, owner.uid, owner.gid)
+		refused(t, err, unix.EINVAL)
+		_, err = s.root.Mkdir("new", 0o755, owner.uid, owner.gid)
+		refused(t, err, unix.EINVAL)
+		_, err = s.root.Symlink("to", "new", owner.uid, owner.gid)
+		refused(t, err, unix.EINVAL)
+		_, err = s.root.Mknod("new", p9.ModeNamedPipe, 0, 0, owner.uid, owner.gid)
+		refused(t, err, unix.EINVAL)
+	}
+	names, err := os.ReadDir(s.path)
+	assert.NilError(t, err)
+	assert.Equal(t, len(names), 0)
 }
