@@ -134,7 +134,9 @@ func TestVSK_05_SendsWithinCredit(t *testing.T) {
 			l := newLink(t, Options{})
 			l.tell = credit{window: 10}
 			c := l.accepted()
+			c.mu.Lock()
 			c.credit.sent, c.credit.peerForwarded, l.tell.forwarded = start, start, start
+			c.mu.Unlock()
 			text := "the quick brown fox jumps"
 			go c.Write([]byte(text))
 			for len(text) > 0 {

@@ -53,6 +53,7 @@ type Conn struct {
 	into     []byte // of somebody in read: what comes next can go there straight
 	direct   int    // how much did
 	in       ring
+	underway int    // a message's bytes that left it for a host that has not taken them yet
 	messages int    // whole ones in it
 	partial  bool   // the last one is not whole yet
 	hook     func() // called, with mu held, when there is something to read or all is over
@@ -266,7 +267,7 @@ func (c *Conn) write(p []byte, last uint32) (n int, err error) {
 	switch {
 	case n == len(p):
 		return n, nil
-	case n > 0 && c.kind == Seqpacket && c.phase == open:
+	case n > 0 && c.kind == Seqpacket:
 		c.ended(errReset, true)
 	}
 	return n, c.wrap("write", err)
@@ -292,9 +293,7 @@ func (c *Conn) Close() error {
 	if c.closed {
 		return c.wrap("close", net.ErrClosed)
 	}
-	c.closed = true
-	c.in.drop()
-	c.messages = 0
+	c.letGo()
 	if c.phase == open {
 		c.shutdown(shutBoth)
 	} else if c.phase < open {
@@ -303,6 +302,15 @@ func (c *Conn) Close() error {
 	c.wake()
 	c.settle()
 	return nil
+}
+
+// letGo notes that the application has, and keeps nothing for it. Callers hold mu.
+func (c *Conn) letGo() {
+	c.closed = true
+	c.in.drop()
+	c.messages = 0
+	c.readBy.stop()
+	c.writeBy.stop()
 }
 
 // CloseRead tells the driver that no more will be read; what has not been is lost.
@@ -335,9 +343,7 @@ func (c *Conn) Reset() {
 	if c.closed {
 		return
 	}
-	c.closed = true
-	c.in.drop()
-	c.messages = 0
+	c.letGo()
 	c.ended(net.ErrClosed, true)
 	c.settle()
 }
@@ -408,10 +414,12 @@ func (c *Conn) settle() {
 	}
 }
 
-// send has something sent. Callers hold mu.
+// send has something sent, unless the session is over: nothing may wait for it then. Callers hold
+// mu.
 func (c *Conn) send(p pending) {
-	c.pending |= p
-	c.life.enqueue(c)
+	if c.pending |= p; !c.life.enqueue(c) {
+		c.pending = 0
+	}
 }
 
 // mayWrite reports whether what is in out, if anything, may go to the driver.
@@ -462,12 +470,17 @@ func (d *deadline) err() error {
 	return nil
 }
 
-// set moves the deadline, and wakes those who wait for it when it comes. Callers hold cond.L.
-func (d *deadline) set(t time.Time, cond *sync.Cond) {
-	d.at = t
+// stop has the timer let go of the connection.
+func (d *deadline) stop() {
 	if d.timer != nil {
 		d.timer.Stop()
 	}
+}
+
+// set moves the deadline, and wakes those who wait for it when it comes. Callers hold cond.L.
+func (d *deadline) set(t time.Time, cond *sync.Cond) {
+	d.at = t
+	d.stop()
 	switch left := time.Until(t); {
 	case t.IsZero():
 	case left <= 0:

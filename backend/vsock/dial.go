@@ -52,7 +52,9 @@ func (d *Device) dial(ctx context.Context, port uint32, kind Type) (*Conn, error
 		return fail(ErrNoDriver)
 	}
 	c.mu.Lock()
-	c.send(sendRequest)
+	if c.phase == connecting { // it may have ended already, with all the others
+		c.send(sendRequest)
+	}
 	c.mu.Unlock()
 	select {
 	case <-answered.Done():

@@ -124,10 +124,12 @@ func (j *joint) write() (n int, err error) {
 		c.in.copy(b[:whole])
 		c.in.take(whole)
 		c.messages--
+		c.underway = whole
 		c.mu.Unlock()
 		_, err = j.host.Write(b[:whole])
 		c.in.stock.put(b)
 		c.mu.Lock()
+		c.underway = 0
 		return whole, err
 	}
 	j.pieces[0], j.pieces[1] = c.in.peek()

@@ -114,12 +114,15 @@ func (l *life) remove(c *Conn) {
 	}
 }
 
-// enqueue has a connection asked what it has to send.
-func (l *life) enqueue(c *Conn) {
+// enqueue has a connection asked what it has to send. False means that nobody will ask any more.
+func (l *life) enqueue(c *Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.queued || l.over {
-		return
+	switch {
+	case l.over:
+		return false
+	case c.queued:
+		return true
 	}
 	c.queued = true
 	if l.tail == nil {
@@ -129,6 +132,7 @@ func (l *life) enqueue(c *Conn) {
 	}
 	l.tail = c
 	poke(l.news)
+	return true
 }
 
 // dequeue is the connection whose turn it is, or nil.

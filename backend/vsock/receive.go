@@ -100,6 +100,8 @@ func (c *Conn) packet(p *vring.Chain, b *[headerLen]byte) (used bool, err error)
 		h.op, what = opRequest, sendRequest
 	case c.pending&sendResponse != 0:
 		h.op, what = opResponse, sendResponse
+	case c.pending&sendShutdown != 0: // a writer only goes on where it says that we read no more
+		h.op, what, h.flags = opShutdown, sendShutdown, c.shut
 	case c.mayWrite() && c.credit.free() > 0:
 		room := p.Writable() - headerLen
 		if room == 0 {
@@ -114,8 +116,6 @@ func (c *Conn) packet(p *vring.Chain, b *[headerLen]byte) (used bool, err error)
 		h.op, what = opCreditRequest, sendAsk
 	case c.pending&sendUpdate != 0:
 		h.op, what = opCreditUpdate, sendUpdate
-	case c.pending&sendShutdown != 0:
-		h.op, what, h.flags = opShutdown, sendShutdown, c.shut
 	default:
 		return false, nil
 	}

@@ -77,8 +77,17 @@ func (l *life) packet(ctx context.Context) error {
 	case h.op == opReset: // the last word on something that is over
 		return nil
 	}
-	l.reject(&h)
-	return errUnknown
+	return l.late(&h)
+}
+
+// late answers what the driver says of a connection that is not, or not any more. That is no fault
+// of a driver's: both sides may end a connection at once, and the one cannot know yet of the other.
+func (l *life) late(h *header) error {
+	l.reject(h)
+	if h.op < opRequest || h.op > opCreditRequest {
+		return errUnknown
+	}
+	return nil
 }
 
 // request begins to open a connection that the driver asks for.
@@ -110,8 +119,7 @@ func (l *life) known(c *Conn, h *header) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase == done { // just now
-		l.reject(h)
-		return errUnknown
+		return l.late(h)
 	}
 	if h.op == opReset {
 		switch c.phase {
@@ -170,7 +178,7 @@ func (c *Conn) receive(p *vring.Chain, h *header) error {
 	if c.peerShut&shutSend != 0 {
 		return c.violated(errOp)
 	}
-	if uint64(c.in.n)+uint64(h.len) > uint64(c.credit.window) {
+	if uint64(c.in.n)+uint64(c.underway)+uint64(h.len) > uint64(c.credit.window) {
 		return c.violated(errWindow)
 	}
 	n := int(h.len)
@@ -211,7 +219,7 @@ func (c *Conn) receive(p *vring.Chain, h *header) error {
 		}
 	}
 	if c.arrived() {
-		c.canRead.Signal()
+		c.canRead.Broadcast() // not all of it may be of use to the first who looks
 		if c.hook != nil {
 			c.hook()
 		}
