@@ -88,6 +88,11 @@ func (f *dirFile) SetAttr(valid p9.SetAttrMask, a p9.SetAttr) error {
 	if err != nil {
 		return err
 	}
+	if valid.Permissions && a.Permissions&setID != 0 && f.kind == unix.S_IFREG {
+		if err := f.mayBecome(uid, gid); err != nil {
+			return err
+		}
+	}
 	ts := [2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_OMIT}}
 	if valid.ATime {
 		if ts[0], err = wireTime(valid.ATimeNotSystemTime, a.ATimeSeconds, a.ATimeNanoSeconds); err != nil {
@@ -121,7 +126,33 @@ func (f *dirFile) SetAttr(valid p9.SetAttrMask, a p9.SetAttr) error {
 	return nil
 }
 
-const modeBits = 0o7777
+const (
+	modeBits = 0o7777
+	setID    = unix.S_ISUID | unix.S_ISGID
+)
+
+// mayBecome refuses setuid and setgid for a file of which somebody is the owner that the driver
+// could not have named: it would lend it that user's rights. uid and gid are those it is about to
+// get, or -1.
+func (f *dirFile) mayBecome(uid, gid int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		return err
+	}
+	x := f.x
+	if x.squash != nil {
+		u, _ := x.uids.toHost(x.squash.UID)
+		g, _ := x.gids.toHost(x.squash.GID)
+		if st.Uid != u || st.Gid != g {
+			return unix.EPERM
+		}
+		return nil
+	}
+	if uid < 0 && !x.uids.has(st.Uid) || gid < 0 && !x.gids.has(st.Gid) {
+		return unix.EPERM
+	}
+	return nil
+}
 
 // chown concerns the descriptor's file itself, also if it is a link. -1 leaves one as it is.
 func chown(fd, uid, gid int) error {

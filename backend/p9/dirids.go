@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // IDRange says that Count numbers of users or groups from Guest on, as the driver counts, are
@@ -46,6 +47,11 @@ func (m idMap) toGuest(host uint32) uint32 {
 		}
 	}
 	return overflowID
+}
+
+// has tells whether a number of the host's stands for somebody of the driver's.
+func (m idMap) has(host uint32) bool {
+	return len(m) == 0 || slices.ContainsFunc(m, func(r IDRange) bool { return host-r.Host < r.Count })
 }
 
 // toHost returns false for a number that stands for nobody on the host.

@@ -181,3 +181,34 @@ func TestP9_08_DirIDMapNobody(t *testing.T) {
 	assert.NilError(t, err)
 	assert.Equal(t, len(names), 0)
 }
+
+// TestP9_08_DirSetuidOfOthers is a driver that makes a file of the host's setuid, whose owner it
+// could not have given it.
+func TestP9_08_DirSetuidOfOthers(t *testing.T) {
+	asRoot(t)
+	ids := []IDRange{{Guest: 0, Host: 100000, Count: 1000}}
+	for name, o := range map[string]DirOptions{
+		"map":    {UIDs: ids, GIDs: ids},
+		"squash": {Squash: &Owner{UID: 7, GID: 7}},
+		"both":   {UIDs: ids, GIDs: ids, Squash: &Owner{UID: 7, GID: 7}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := export(t, scratch(t), o)
+			s.put("host's", "")
+			makeAll(t, s, 7, 7, 0o6755)
+			chmod := func(name string, mode p9.FileMode) error {
+				f := s.get(name)
+				defer f.Close()
+				return f.SetAttr(p9.SetAttrMask{Permissions: true}, p9.SetAttr{Permissions: mode})
+			}
+			refused(t, chmod("host's", 0o4755), unix.EPERM)
+			refused(t, chmod("host's", 0o2755), unix.EPERM)
+			assert.NilError(t, chmod("host's", 0o1777))
+			assert.Equal(t, s.stat("host's").Mode&modeBits, uint32(0o1777))
+			for _, name := range []string{"file", "dir"} {
+				assert.NilError(t, chmod(name, 0o6711))
+				assert.Equal(t, s.stat(name).Mode&modeBits, uint32(0o6711))
+			}
+		})
+	}
+}
