@@ -91,7 +91,10 @@ func (v *Vsock) Dial(ctx context.Context, port uint32) (*VsockConn, error) {
 
 func (v *Vsock) dial(ctx context.Context, port uint32) (*VsockConn, error) {
 	var c *VsockConn
-	for c == nil {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		v.mu.Lock()
 		live, err := v.live, v.err
 		if v.life != nil && err == nil {
@@ -101,14 +104,18 @@ func (v *Vsock) dial(ctx context.Context, port uint32) (*VsockConn, error) {
 		if err != nil {
 			return nil, err
 		}
+		if c != nil {
+			break
+		}
 		select {
 		case <-live:
 		case <-ctx.Done():
-			return nil, ctx.Err()
 		}
 	}
 	c.mu.Lock()
-	c.post(vsockRequest, 0)
+	if c.err == nil { // it may have ended already, with all the others
+		c.post(vsockRequest, 0)
+	}
 	c.mu.Unlock()
 	select {
 	case <-c.opened:

@@ -44,7 +44,7 @@ func (v *Vsock) Listen(port uint32) (*VsockListener, error) {
 func (l *VsockListener) incoming(life *vsockLife, h *vsockHeader) bool {
 	v := l.v
 	v.mu.Lock()
-	if v.listeners[l.port] != l || len(l.conns) == cap(l.conns) {
+	if v.life != life || v.listeners[l.port] != l || len(l.conns) == cap(l.conns) {
 		v.mu.Unlock()
 		return false
 	}
@@ -56,6 +56,11 @@ func (l *VsockListener) incoming(life *vsockLife, h *vsockHeader) bool {
 	c.post(vsockResponse, 0)
 	c.mu.Unlock()
 	l.conns <- c // there is room: packets are taken one at a time
+	select {
+	case <-l.over: // and Close may have looked before it was there
+		l.drain()
+	default:
+	}
 	return true
 }
 
@@ -82,6 +87,12 @@ func (l *VsockListener) Close() error {
 	}
 	v.mu.Unlock()
 	l.end(net.ErrClosed)
+	l.drain()
+	return nil
+}
+
+// drain resets what nobody will accept.
+func (l *VsockListener) drain() {
 	for {
 		select {
 		case c := <-l.conns:
@@ -89,7 +100,7 @@ func (l *VsockListener) Close() error {
 			c.abort(errVsockReset)
 			c.mu.Unlock()
 		default:
-			return nil
+			return
 		}
 	}
 }
