@@ -11,6 +11,8 @@ import (
 
 	"gotest.tools/v3/assert"
 	is "gotest.tools/v3/assert/cmp"
+
+	"github.com/hypervisorless/virtio/vring/vringtest"
 )
 
 // A driver cannot know yet that a connection is gone: what it still says there is answered, and is
@@ -167,4 +169,32 @@ func TestCloseStopsDeadlines(t *testing.T) {
 		assert.Assert(t, !c.readBy.timer.Stop())
 		assert.Assert(t, !c.writeBy.timer.Stop())
 	})
+}
+
+// What is still to be said of a connection that is over does not end the next one between the same
+// ports.
+func TestLateResetSparesNextConnection(t *testing.T) {
+	for late := range 3 {
+		bubble(t, func(t *testing.T) {
+			l := newLink(t, Options{Router: silent})
+			l.connect()
+			l.op(opReset, 0)
+			stranger := l.from(opData, "")
+			stranger.srcPort++
+			l.send(stranger)
+			for range late {
+				l.op(opShutdown, shutBoth)
+			}
+			l.op(opRequest, 0)
+			synctest.Wait()
+			for range 2 { // one of them the stranger's
+				if p := l.recv(); p.dstPort == tap {
+					assert.Equal(t, p.String(), opName(opResponse))
+				}
+			}
+			l.offer(queueReceive, vringtest.Writable(l.bufs[0][0], uint32(l.size)))
+			synctest.Wait()
+			assert.Assert(t, l.idle(queueReceive))
+		})
+	}
 }

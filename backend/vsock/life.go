@@ -66,6 +66,7 @@ type reset struct {
 	cid           uint64 // whom the driver took us for
 	local, remote uint32
 	kind          Type
+	void          bool // the driver does not want to know any more
 }
 
 // find is the connection a packet belongs to, or nil.
@@ -172,15 +173,31 @@ func (l *life) reject(h *header) {
 	l.d.count.resets.Add(1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.resets[(l.oldest+l.waiting)%maxResets] = reset{h.dst, h.dstPort, h.srcPort, h.kind}
+	l.resets[(l.oldest+l.waiting)%maxResets] = reset{h.dst, h.dstPort, h.srcPort, h.kind, false}
 	l.waiting++
 	poke(l.news)
+}
+
+// anew withdraws the resets that wait for an address between whose ports the driver asks for
+// another connection: they are of the last one, and would end this. They keep their places, since
+// one of them may just be on its way.
+func (l *life) anew(a address) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.waiting {
+		if r := &l.resets[(l.oldest+i)%maxResets]; r.cid == hostCID && r.local == a.local && r.remote == a.remote {
+			r.void = true
+		}
+	}
 }
 
 // nextReset is the oldest reset that waits.
 func (l *life) nextReset() (r reset, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for l.waiting > 0 && l.resets[l.oldest].void {
+		l.removeReset()
+	}
 	return l.resets[l.oldest], l.waiting > 0
 }
 
@@ -188,6 +205,10 @@ func (l *life) nextReset() (r reset, ok bool) {
 func (l *life) resetSent() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.removeReset()
+}
+
+func (l *life) removeReset() {
 	l.oldest = (l.oldest + 1) % maxResets
 	l.waiting--
 	poke(l.room)

@@ -102,7 +102,9 @@ func (l *life) request(ctx context.Context, h *header) error {
 		l.reject(h)
 		return errLimit
 	}
-	c := newConn(l, address{local: h.dstPort, remote: h.srcPort}, h.kind, requested, granted)
+	a := address{local: h.dstPort, remote: h.srcPort}
+	l.anew(a)
+	c := newConn(l, a, h.kind, requested, granted)
 	c.credit.heard(h)
 	ctx, c.cancel = context.WithTimeout(ctx, l.d.opts.ConnectTimeout)
 	if !l.add(c) { // Dial was quicker to take that very address
