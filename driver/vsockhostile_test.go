@@ -23,7 +23,7 @@ func (v *Vsock) count() int {
 	return len(v.conns)
 }
 
-// Who gives up before anything was asked leaves nothing in the table.
+// Who gives up before anything was asked leaves nothing in the table, and asks nothing.
 func TestVsock_DialThatWasCalledOff(t *testing.T) {
 	v := newDeafVsock()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -33,6 +33,7 @@ func TestVsock_DialThatWasCalledOff(t *testing.T) {
 		assert.ErrorIs(t, err, context.Canceled)
 	}
 	assert.Equal(t, v.count(), 0)
+	assert.Equal(t, len(v.life.pending), 0)
 }
 
 // A connection that comes while its listener is closed ends with the others.
