@@ -308,8 +308,9 @@ func TestP9_06_FlushWhileAnswering(t *testing.T) {
 		e, err := q.Wait()
 		assert.NilError(t, err)
 		assert.Equal(t, e.ID, uint32(old), "round %d: Rflush first", i)
-		made := e.Len > 0 // the client believes that there is a fid 1 if and only if it was told
 		reply := d.Memory.Read(out, uint64(e.Len))
+		// The client believes that there is a fid 1 if and only if it was told.
+		made := len(reply) > 0 && reply[4] == msgTwalk+1
 		e, err = q.Wait()
 		assert.NilError(t, err)
 		assert.Equal(t, e.ID, uint32(flush))

@@ -146,7 +146,7 @@ func (x *Export) Attach() (p9.File, error) {
 	if x.closed.Load() {
 		return nil, unix.EBADF
 	}
-	f, _, err := x.handle(func() (int, error) { return dup(x.root) })
+	f, _, err := x.handle(&lockers{by: make(map[locker]*lockOwner)}, func() (int, error) { return dup(x.root) })
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +193,7 @@ func (x *Export) shut(fd int) error {
 }
 
 // handle makes a file of the O_PATH descriptor that get gets.
-func (x *Export) handle(get func() (int, error)) (*dirFile, unix.Stat_t, error) {
+func (x *Export) handle(l *lockers, get func() (int, error)) (*dirFile, unix.Stat_t, error) {
 	var st unix.Stat_t
 	if err := x.reserve(); err != nil {
 		return nil, st, err
@@ -210,7 +210,7 @@ func (x *Export) handle(get func() (int, error)) (*dirFile, unix.Stat_t, error) 
 		x.shut(fd)
 		return nil, st, err
 	}
-	f := &dirFile{x: x, fd: fd, kind: st.Mode & unix.S_IFMT, dev: st.Dev, ino: st.Ino}
+	f := &dirFile{x: x, fd: fd, kind: st.Mode & unix.S_IFMT, dev: st.Dev, ino: st.Ino, lockers: l}
 	f.io.Store(-1)
 	return f, st, nil
 }

@@ -100,11 +100,12 @@ func TestP9_08_DirXattr(t *testing.T) {
 	}
 }
 
-// Locks are of ranges, between open files, and never wait.
+// Locks are of ranges, between processes, and never wait.
 func TestDirLock(t *testing.T) {
 	places(t, DirOptions{}, func(t *testing.T, s *share) {
 		s.put("file", "")
 		a, b := s.open(p9.ReadWrite, "file"), s.open(p9.ReadWrite, "file")
+		pids := map[*dirFile]int{a: 77, b: 78}
 		const rd, wr, un = p9.ReadLock, p9.WriteLock, p9.Unlock
 		const ok, busy = p9.LockStatusOK, p9.LockStatusBlocked
 		for i, tc := range []struct {
@@ -131,7 +132,7 @@ func TestDirLock(t *testing.T) {
 			{b, rd, math.MaxInt64 - 1, math.MaxInt64, busy},
 		} {
 			for _, flags := range []p9.LockFlags{p9.LockFlagsBlock, 0} {
-				got, err := tc.f.Lock(77, tc.kind, flags, tc.start, tc.length, "client")
+				got, err := tc.f.Lock(pids[tc.f], tc.kind, flags, tc.start, tc.length, "client")
 				assert.NilError(t, err)
 				assert.Equal(t, got, tc.want, "%d", i)
 			}
@@ -153,18 +154,24 @@ func TestDirLock(t *testing.T) {
 			assert.Equal(t, got, p9.LockStatusError)
 		}
 
+		_, err := a.Lock(77, rd, 0, 0, 0, strings.Repeat("n", 256))
+		refused(t, err, unix.EINVAL)
+
 		l, err := b.GetLock(Lock{Type: rd, Start: 1 << 41, Length: 7, PID: 5, Client: "me"})
 		assert.NilError(t, err)
 		assert.Equal(t, l, Lock{Type: wr, Start: 1 << 40})
 		l, err = b.GetLock(Lock{Type: rd, Start: 0, Length: 7, PID: 5, Client: "me"})
 		assert.NilError(t, err)
 		assert.Equal(t, l, Lock{Type: un, Start: 0, Length: 7, PID: 5, Client: "me"})
-		_, err = b.Lock(0, rd, 0, 3, 1, "")
+		_, err = b.Lock(78, rd, 0, 3, 1, "client")
 		assert.NilError(t, err)
-		l, err = a.GetLock(Lock{Type: wr, Length: 0})
+		l, err = b.GetLock(Lock{Type: wr, Length: 3, PID: 78, Client: "client"}) // it is one's own
+		assert.NilError(t, err)
+		assert.Equal(t, l, Lock{Type: un, Length: 3, PID: 78, Client: "client"})
+		l, err = a.GetLock(Lock{Type: wr, PID: 77, Client: "client"})
 		assert.NilError(t, err)
 		assert.Equal(t, l, Lock{Type: rd, Start: 3, Length: 1})
-		l, err = a.GetLock(Lock{Type: un, Length: 0}) // as Linux asks
+		l, err = a.GetLock(Lock{Type: un, PID: 77, Client: "client"}) // as Linux asks
 		assert.NilError(t, err)
 		assert.Equal(t, l, Lock{Type: rd, Start: 3, Length: 1})
 		for _, l := range []Lock{{Type: 9}, {Type: rd, Start: 1 << 63}} {
@@ -175,7 +182,7 @@ func TestDirLock(t *testing.T) {
 		refused(t, err, unix.EBADF)
 
 		assert.NilError(t, a.Close()) // and with it its locks
-		got, err := b.Lock(0, wr, 0, 0, 0, "")
+		got, err := b.Lock(78, wr, 0, 0, 0, "client")
 		assert.NilError(t, err)
 		assert.Equal(t, got, ok)
 

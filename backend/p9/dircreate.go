@@ -55,7 +55,7 @@ func (f *dirFile) create(name string, flags int, perm p9.FileMode, uid p9.UID, g
 	if err != nil {
 		return nil, unix.Stat_t{}, err
 	}
-	n, st, err := f.x.handle(func() (int, error) {
+	n, st, err := f.x.handle(f.lockers, func() (int, error) {
 		return unix.Openat(f.fd, name, flags|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, uint32(perm)&ownerBits)
 	})
 	if err != nil {

@@ -19,6 +19,9 @@ type dirFile struct {
 	dev   uint64
 	ino   uint64
 
+	lockers *lockers     // of its attachment
+	owners  []*lockOwner // that it was used by; guarded by lockers.mu
+
 	reading sync.Mutex // io's position, if that is a directory
 	at      uint64     // where it is; 0 is nowhere that is known
 }
@@ -43,6 +46,7 @@ func (*dirFile) Renamed(p9.File, string) {}
 func (*dirFile) Rename(p9.File, string) error { return unix.EOPNOTSUPP }
 
 func (f *dirFile) Close() error {
+	f.disown()
 	if io := int(f.io.Swap(-1)); io >= 0 && io != f.fd {
 		f.x.shut(io)
 	}
@@ -56,10 +60,10 @@ func (f *dirFile) Close() error {
 
 // clone is another file that stands for the same, and is not open.
 func (f *dirFile) clone() (*dirFile, unix.Stat_t, error) {
-	if int(f.io.Load()) == f.fd { // a copy of what is open would keep its locks
-		return f.x.handle(func() (int, error) { return unix.Open(proc(f.fd), unix.O_PATH|unix.O_CLOEXEC, 0) })
+	if int(f.io.Load()) == f.fd { // one descriptor is both, and a copy of it would be open, too
+		return f.x.handle(f.lockers, func() (int, error) { return unix.Open(proc(f.fd), unix.O_PATH|unix.O_CLOEXEC, 0) })
 	}
-	return f.x.handle(func() (int, error) { return dup(f.fd) })
+	return f.x.handle(f.lockers, func() (int, error) { return dup(f.fd) })
 }
 
 // stepHow is openat's way to one entry of a directory that keeps within the mount, and if that
@@ -74,7 +78,7 @@ func (f *dirFile) step(name string) (*dirFile, unix.Stat_t, error) {
 	if err := entryName(name); err != nil {
 		return nil, unix.Stat_t{}, err
 	}
-	return f.x.handle(func() (int, error) {
+	return f.x.handle(f.lockers, func() (int, error) {
 		if f.x.mount == "" {
 			return unix.Openat2(f.fd, name, &stepHow)
 		}

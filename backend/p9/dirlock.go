@@ -8,16 +8,25 @@ import (
 )
 
 // Lock sets or removes a lock of the host's on a range of bytes, seen by all programs there. Its
-// owner is the open File, not the process of the driver's that asked: two processes that share a
-// File are kept apart by their own kernel, and closing the File removes its locks. It never
-// waits: what somebody else has locked is p9.LockStatusBlocked, whatever the flags say, and the
-// driver asks again.
-func (f *dirFile) Lock(_ int, kind p9.LockType, _ p9.LockFlags, start, length uint64, _ string) (p9.LockStatus, error) {
+// owner is the process of the driver's that asked, whichever of its Files it asks by; when the
+// last File is closed by which it ever did, its locks are removed. It never waits: what somebody
+// else has locked is p9.LockStatusBlocked, whatever the flags say, and the driver asks again.
+func (f *dirFile) Lock(pid int, kind p9.LockType, _ p9.LockFlags, start, length uint64, client string) (p9.LockStatus, error) {
 	l, err := hostLock(kind, start, length)
 	if err != nil {
 		return p9.LockStatusError, err
 	}
-	switch err := unix.FcntlFlock(uintptr(f.io.Load()), unix.F_OFD_SETLK, &l); err {
+	if !f.mayLock(kind) {
+		return p9.LockStatusError, unix.EBADF
+	}
+	o, err := f.owner(pid, client, kind != p9.Unlock)
+	if err != nil {
+		return p9.LockStatusError, err
+	}
+	if o == nil {
+		return p9.LockStatusOK, nil // nothing was locked
+	}
+	switch err := unix.FcntlFlock(uintptr(o.fd), unix.F_OFD_SETLK, &l); err {
 	case nil:
 		return p9.LockStatusOK, nil
 	case unix.EAGAIN, unix.EACCES:
@@ -25,6 +34,19 @@ func (f *dirFile) Lock(_ int, kind p9.LockType, _ p9.LockFlags, start, length ui
 	default:
 		return p9.LockStatusError, err
 	}
+}
+
+// mayLock reports whether the file is open for what the lock protects.
+func (f *dirFile) mayLock(kind p9.LockType) bool {
+	switch mode := f.flags & unix.O_ACCMODE; {
+	case f.io.Load() < 0:
+		return false
+	case kind == p9.ReadLock:
+		return mode != unix.O_WRONLY
+	case kind == p9.WriteLock:
+		return mode != unix.O_RDONLY
+	}
+	return true
 }
 
 // GetLock implements LockGetter. Whose the lock is that it finds is not told: the host knows its
@@ -37,7 +59,16 @@ func (f *dirFile) GetLock(l Lock) (Lock, error) {
 	if h.Type == unix.F_UNLCK {
 		h.Type = unix.F_WRLCK // in whose way any lock is
 	}
-	if err := unix.FcntlFlock(uintptr(f.io.Load()), unix.F_OFD_GETLK, &h); err != nil {
+	fd := int(f.io.Load())
+	if fd < 0 {
+		return Lock{}, unix.EBADF
+	}
+	if o, err := f.owner(int(int32(l.PID)), l.Client, false); err != nil {
+		return Lock{}, err
+	} else if o != nil {
+		fd = o.fd // one's own locks are in nobody's way
+	}
+	if err := unix.FcntlFlock(uintptr(fd), unix.F_OFD_GETLK, &h); err != nil {
 		return Lock{}, err
 	}
 	switch h.Type {

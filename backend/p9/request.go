@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"runtime"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 
 	"github.com/hugelgupf/p9/linux"
 
@@ -226,16 +226,20 @@ func (r *request) admit() error {
 	return nil
 }
 
-// crowded tells whether too many calls hang that were given up. Some may only have had no turn yet
-// to notice that they were.
+// notice is how long calls that were given up may take to notice it, before they are taken to
+// hang: on a busy machine some may only have had no turn yet.
+const notice = 50 * time.Millisecond
+
+// crowded tells whether too many calls hang that were given up.
 func (d *Device) crowded() bool {
-	for range 100 {
-		if d.stuck.Load() < int64(d.opts.MaxStuck) {
-			return false
+	const look = time.Millisecond
+	for waited := time.Duration(0); d.stuck.Load() >= int64(d.opts.MaxStuck); waited += look {
+		if waited >= notice {
+			return true
 		}
-		runtime.Gosched()
+		time.Sleep(look)
 	}
-	return true
+	return false
 }
 
 // answer writes what is in out.
