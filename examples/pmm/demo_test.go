@@ -49,7 +49,7 @@ func TestDemo(t *testing.T) {
 	for _, want := range []string{
 		"0x37000000", "pmm run -shmem file:", "Zephyr's driver of 2021", "virtio-exp,", "virtio-exp-v2025.04",
 		"asks for entropy and gets", "is anybody there?", "somebody types", "mounts the host's directory", "finds from-the-front-end.txt",
-		"dials port 80 of the host and hears: a service", "hears: process", "opened 2", "requests/s", "kills front-end", "kills monitor",
+		"dials port 80 of the host and hears: a service", "and reads: process", "opened 2", "requests/s", "kills front-end", "kills monitor",
 		"takes the sessions over", "queue 0", "exits with 0",
 	} {
 		assert.Check(t, is.Contains(p.out.String(), want))

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"time"
+	"net/http"
 )
 
 // Ports of the demo: one that the front-end serves, and one of the host's that it dials.
@@ -67,21 +67,35 @@ func (d *demo) sockets(ctx context.Context) error {
 		return fmt.Errorf("sockets: %q was said and %q was heard", d.service.says, a.Text)
 	}
 	d.line(d.theFrontEnd(), "dials port %d of the host and hears: %s", serviceName, a.Text)
-	c, err := net.Dial("tcp", d.forward)
+	page, err := get(ctx, "http://"+d.forward+"/")
 	if err != nil {
 		return fmt.Errorf("sockets: %w", err)
 	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(patience))
-	heard, err := io.ReadAll(c)
-	if err != nil {
-		return fmt.Errorf("sockets: %w", err)
+	if want := greeting(d.front.pid()); page != want {
+		return fmt.Errorf("sockets: %q was to be served and %q was read", want, page)
 	}
-	if want := greeting(d.front.pid()); string(heard) != want {
-		return fmt.Errorf("sockets: %q was to be said and %q was heard", want, heard)
-	}
-	d.line("host", "connects to %s and hears: %s", d.forward, heard)
+	d.line("host", "looks at http://%s/ and reads: %s", d.forward, page)
 	return nil
 }
 
-func greeting(pid int) string { return fmt.Sprintf("process %d serves port %d", pid, greetPort) }
+// get reads a page of the front-end's, as any browser does.
+func get(ctx context.Context, url string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	request.Close = true // the front-end is about to be killed
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	page, err := io.ReadAll(answer.Body)
+	return string(page), err
+}
+
+func greeting(pid int) string {
+	return fmt.Sprintf("process %d serves its status page at port %d", pid, greetPort)
+}

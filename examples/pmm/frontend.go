@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"sync/atomic"
 	"time"
@@ -226,14 +227,14 @@ func (c *counter) Wait() error {
 	return err
 }
 
-// greet serves a port with who we are.
+// greet serves a web page that says who we are.
 func (f *frontend) greet() error {
 	l, err := f.sockets.Listen(greetPort)
 	if err != nil {
 		return err
 	}
-	s := &service{l, greeting(os.Getpid())}
-	go s.serve()
+	page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, greeting(os.Getpid())) })
+	go http.Serve(l, page) // until the window is closed
 	return nil
 }
 
