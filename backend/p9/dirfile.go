@@ -60,7 +60,7 @@ func (f *dirFile) Close() error {
 
 // clone is another file that stands for the same, and is not open.
 func (f *dirFile) clone() (*dirFile, unix.Stat_t, error) {
-	if int(f.io.Load()) == f.fd { // one descriptor is both, and a copy of it would be open, too
+	if int(f.io.Load()) == f.fd { // one descriptor is both: a copy would keep the file open, and nobody could run it
 		return f.x.handle(f.lockers, func() (int, error) { return unix.Open(proc(f.fd), unix.O_PATH|unix.O_CLOEXEC, 0) })
 	}
 	return f.x.handle(f.lockers, func() (int, error) { return dup(f.fd) })
