@@ -45,6 +45,7 @@ type request struct {
 	table     *table // of the fids, as of the beginning; nil: no version yet
 	msize     uint32
 	size      uint32
+	room      uint64 // for an answer
 	typ       uint8
 	tag       uint16
 	bad       error // the header; there is no tag then
@@ -76,6 +77,7 @@ func (r *request) start(m message) {
 	r.state.Store(busy)
 	r.wanted.Store(false)
 	r.bad, r.duplicate, r.answered, r.newFID = nil, false, false, noFID
+	r.room = m.Writable()
 	readable := m.Readable()
 	h := r.body[:headerSize]
 	if n, err := m.Read(h); n < len(h) {
@@ -146,7 +148,7 @@ func (r *request) serve() error {
 	if r.bad != nil {
 		return r.bad
 	}
-	if r.message.Writable() < errorSize && r.message.Writable() < uint64(minReply[r.typ]) {
+	if r.room < errorSize && r.room < uint64(minReply[r.typ]) {
 		return errNoAnswer
 	}
 	err := r.attempt()
@@ -198,7 +200,7 @@ func (r *request) admit() error {
 		return linux.EMSGSIZE
 	case minReply[r.typ] == 0:
 		return linux.EOPNOTSUPP
-	case r.message.Writable() < uint64(minReply[r.typ]):
+	case r.room < uint64(minReply[r.typ]):
 		return linux.ENOBUFS
 	case r.typ == msgTversion || r.typ == msgTflush:
 	case r.table == nil && s.resumed:
@@ -244,7 +246,7 @@ func (d *Device) crowded() bool {
 
 // answer writes what is in out.
 func (r *request) answer() error {
-	if r.out.full || uint64(len(r.out.b)) > r.message.Writable() {
+	if r.out.full || uint64(len(r.out.b)) > r.room {
 		return linux.ENOBUFS
 	}
 	putHeader(r.out.b, uint32(len(r.out.b)), r.typ+1, r.tag)
@@ -255,7 +257,7 @@ func (r *request) answer() error {
 // fail writes an Rlerror.
 func (r *request) fail(err error) error {
 	r.message.Truncate(0)
-	if r.message.Writable() < errorSize {
+	if r.room < errorSize {
 		return fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
 	r.out = encoder{b: r.back[:headerSize]}
@@ -297,7 +299,7 @@ func (s *session) panicked(typ uint8, p any) {
 
 // limit is how much of count bytes of data has room in an answer that begins with head bytes.
 func (r *request) limit(count uint32, head uint32) uint32 {
-	room := min(r.message.Writable(), math.MaxUint32)
+	room := min(r.room, math.MaxUint32)
 	return min(count, r.msize-head, uint32(room)-head)
 }
 

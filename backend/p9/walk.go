@@ -117,7 +117,7 @@ func (r *request) walk() error {
 	} else if to, done, err = r.steps(f, names[:n]); done == 0 {
 		return err
 	}
-	if uint64(len(r.out.b)) > r.message.Writable() { // newfid would be made, and nobody told
+	if uint64(len(r.out.b)) > r.room { // newfid would be made, and nobody told
 		if to != nil {
 			to.put()
 		}
