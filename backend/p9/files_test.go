@@ -443,11 +443,16 @@ func TestAllocs(t *testing.T) {
 		}
 		assert.Equal(t, p.out[4], w.in[4]+1)
 	}
-	// A walk costs its name and its File, and nothing for the engine.
+	// A walk costs its name and its File, and nothing for the engine. Where the kernel is too old
+	// to keep a walk on its mount, the File looks where it is.
+	want := 2.0
+	if export(t, t.TempDir(), DirOptions{}).x.mount != "" {
+		want = 10
+	}
 	a := newAlone(t, benchTree(t))
 	walk, clunk := msg(msgTwalk, 1, 0, 2, uint16(1), "file"), msg(msgTclunk, 1, 2)
 	p := &plain{out: make([]byte, 0, 64)}
-	if n := testing.AllocsPerRun(200, func() { a.do(p, walk); a.do(p, clunk) }); n > 2 {
+	if n := testing.AllocsPerRun(200, func() { a.do(p, walk); a.do(p, clunk) }); n > want {
 		t.Errorf("walk and clunk: %v allocations", n)
 	}
 }

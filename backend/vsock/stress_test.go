@@ -61,7 +61,9 @@ func TestManyConnections(t *testing.T) {
 			}()
 		}
 	}()
-	before := runtime.NumGoroutine()
+	_, err = s.dial(99) // an answer to this proves that the device is at work
+	assert.Equal(t, err, errRefuse)
+	before := runtime.NumGoroutine() + 1 // it may just have begun with its events
 
 	const workers, rounds = 8, 30
 	var all sync.WaitGroup
@@ -105,7 +107,7 @@ func TestManyConnections(t *testing.T) {
 	books(t, s.vsock)
 	for late := time.Now().Add(watchdog); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
 		if time.Now().After(late) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks())
 		}
 	}
 }
@@ -204,4 +206,10 @@ func TestConcurrentMethods(t *testing.T) {
 	assert.NilError(t, c.Close())
 	_, err = c.Read(nil)
 	assert.Check(t, is.ErrorIs(err, net.ErrClosed))
+}
+
+// stacks is what all goroutines are at.
+func stacks() []byte {
+	b := make([]byte, 1<<20)
+	return b[:runtime.Stack(b, true)]
 }
