@@ -263,7 +263,7 @@ func TestNothingLeaks(t *testing.T) {
 	for i := range rounds {
 		round(i)
 	}
-	assert.Equal(t, open(t), fds)
-	assert.Equal(t, shared(t), maps)
+	assert.Assert(t, open(t) <= fds)
+	assert.Assert(t, shared(t) <= maps)
 	serveOne(t, s, vu.Options{Sizes: []uint16{8, 8}})
 }

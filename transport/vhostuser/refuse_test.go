@@ -39,8 +39,8 @@ func TestStuckBackend(t *testing.T) {
 	echo(t, g, 0)
 	assert.NilError(t, g.Close())
 	assert.ErrorContains(t, ended(t, done), "the backend did not stop within")
-	until(t, "descriptors left", func() bool { return open(t) == fds })
-	assert.Equal(t, shared(t), maps)
+	until(t, "descriptors left", func() bool { return open(t) <= fds })
+	assert.Assert(t, shared(t) <= maps)
 
 	fe, done = connect(t, s)
 	g = newGuest(t, vu.Options{Sizes: []uint16{8}, Acked: true})

@@ -237,5 +237,5 @@ func TestReplaceWhileSignalling(t *testing.T) {
 	g.clear()
 	close(stop)
 	wg.Wait()
-	assert.Equal(t, open(t), before)
+	assert.Assert(t, open(t) <= before)
 }
