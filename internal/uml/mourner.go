@@ -14,7 +14,8 @@ type mourner struct {
 	life *os.File // as long as this is open we live
 }
 
-const mourning = `read _ || true; kill -KILL -- "-$1"; rm -rf "$2"`
+// Without "--", which the kill of dash takes for a number.
+const mourning = `read _ || true; kill -KILL "-$1"; rm -rf "$2"`
 
 func mourn(group int, dir string) (*mourner, error) {
 	theirs, life, err := os.Pipe()
